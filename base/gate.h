@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+// Layout of the gate: the one PML4 slot that every address space of a vCPU shares with the hypervisor's own. What the
+// gate's assembly, the translator and the hypervisor must agree on is here and only here.
+//
+//   slot 257, GiB 0   per-vCPU pages: read-only ones (IDT, GDT, TSS, trusted values, gate text), then writable ones
+//   slot 257, GiB 1   translation cache of the VM: code (RX for ring 1, written by the hypervisor through its own map),
+//                     link slots (R) and the indirect-jump table (R)
+//
+// Everything here is U=0: ring 0 and ring 1 see it, ring 3 does not. Ring 1 can write the vcpu_page and the stacks, so
+// nothing that ring 0 reads back from them is trusted: no CR3, no stack pointer, no ring-0 frame.
+#ifndef BASE_GATE_H
+#define BASE_GATE_H
+
+#define GATE_SLOT 257
+#define GATE_BASE 0xffff808000000000 // PML4 slot 257
+
+// GiB 0: per-vCPU.
+#define GATE_TEXT (GATE_BASE + 0x000000)   // RX: entry stubs and exits (16 pages at most)
+#define GATE_IDT (GATE_BASE + 0x010000)    // RO: 1 page
+#define GATE_TSS (GATE_BASE + 0x011000)    // RO: 1 page
+#define GATE_TRUST (GATE_BASE + 0x012000)  // RO: struct gate_trust
+#define GATE_GDT (GATE_BASE + 0x020000)    // RO: 16 pages, 64 KiB: the guest's filtered copy, then ours
+#define GATE_LDT (GATE_BASE + 0x030000)    // RO: 16 pages, filtered copy
+#define GATE_VCPU (GATE_BASE + 0x100000)   // RW: struct vcpu_page, 1 page
+#define GATE_STACK (GATE_BASE + 0x102000)  // RW: entry stack, 1 page, grows down from +0x1000
+#define GATE_IST (GATE_BASE + 0x104000)    // RW: IST stacks, 1 page each: #DB, NMI, #DF, #MC
+#define GATE_IST_COUNT 4
+
+// GiB 1: the VM's translation cache (sizes are configuration; these are the address-space limits).
+#define GATE_TC (GATE_BASE + 0x40000000)   // RX: code, 256 MiB of addresses
+#define GATE_TC_MAX 0x10000000
+#define GATE_LINKS (GATE_BASE + 0x50000000) // R: link slots, u64 each, 64 MiB of addresses
+#define GATE_LINKS_MAX 0x4000000
+#define GATE_IBTC (GATE_BASE + 0x58000000) // R: indirect-jump table, IBTC_ENTRIES u64
+#define IBTC_BITS 16                       // index: low 16 bits of the guest RIP
+#define IBTC_ENTRIES (1 << IBTC_BITS)
+
+// Our selectors in every GDT in use (RPL included). The guest's own indices stay the guest's.
+#define SEL_HV_CS 0xf000 // ring 0, 64-bit code
+#define SEL_HV_SS 0xf008 // ring 0 data
+#define SEL_R1_CS 0xf011 // ring 1, 64-bit code, RPL 1
+#define SEL_R1_SS 0xf019 // ring 1 data, RPL 1
+#define SEL_TSS 0xf020   // 16 bytes
+#define SEL_LDT 0xf030   // 16 bytes
+#define SEL_R3_SS 0xf043 // ring 3 data, RPL 3
+#define SEL_R3_CS 0xf04b // ring 3, 64-bit code, RPL 3: SYSRET-less user entry while the guest's own is not loaded
+
+// Software interrupt by which ring 1 leaves for the hypervisor (IDT DPL 1). The return RIP names the reason.
+#define GATE_EXIT_VECTOR 0xf0
+
+#ifndef __ASSEMBLER__
+#include "base/types.h"
+
+#define VCPU_SPILLS 8
+
+// Written by translated code in ring 1 and by the hypervisor. A guest that corrupts it harms itself alone.
+struct vcpu_page {
+	u64 vif;                 // guest's RFLAGS.IF: 0 or 0x200
+	u64 pending;             // nonzero: an event waits; translated code leaves at its next check
+	u64 kernel_gs_base;      // guest's MSR_KERNEL_GS_BASE
+	u64 spill[VCPU_SPILLS];  // registers that a template borrows
+	u64 old_vif;             // vif before a template's commit, for roll-back
+	u64 target;              // guest RIP of an indirect jump that missed
+	u64 scratch[4];
+	u64 frame[6];            // ring-1 built IRETQ frame: RIP CS RFLAGS RSP SS
+	u64 lstar_tc;            // translated entry of the guest's LSTAR (a hint for ring 1; ring 0 uses gate_trust)
+	u64 pad[6];
+	u64 stack[32];           // small ring-1 stack for templates that need one (STAC, POPF); grows down from the end
+	// Saved by the gate at an exit, loaded at an entry.
+	u64 gpr[16];
+	u64 vector, error, rip, cs, rflags, rsp, ss, cr2;
+	u64 exits_gate;          // transitions that the gate served itself
+	u64 counter[16];         // debug counters written by translated code (block executions and the like)
+};
+_Static_assert(sizeof(struct vcpu_page) <= 4096, "vcpu_page is one page");
+
+// Written by the hypervisor only; mapped read-only. All that ring 0 trusts.
+struct gate_trust {
+	u64 hv_cr3;
+	u64 hv_stack;       // top of the hypervisor stack of this physical CPU
+	u64 hv_entry;       // hypervisor's exit handler (address in the hypervisor world)
+	u64 guest_cr3;      // shadow root in use
+	u64 lstar_tc;       // translated entry of the guest's LSTAR, 0: cross
+	u64 syscall_keep;   // RFLAGS bits that the guest's SFMASK keeps (arithmetic ones only)
+	u64 syscall_vif;    // 0x200 if the guest's SFMASK leaves IF set, else 0
+	u64 spare[9];
+};
+#endif
+#endif

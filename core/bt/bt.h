@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT
+// The binary translator: guest kernel code (CPL 0, 64-bit mode) becomes code for ring 1. See docs/design/translator.md.
+//
+// Invariants
+//  - Nothing outside core/bt sees a cache RIP except as an opaque value; bt_recover() turns one into guest state.
+//  - Translated code touches guest memory only where the guest instruction does, in its order, with its operands; it
+//    reads and writes our own data only RIP-relative in the gate's slot (base/gate.h), never the guest's stack.
+//  - Guest flags are live in RFLAGS, guest registers in the machine's registers, at every instruction boundary. Real IF is
+//    always 1; the guest's IF is vcpu_page.vif.
+//  - Code is written once through bt_ports.code_at() and linked by writing link slots and IBTC entries, never by patching.
+#ifndef CORE_BT_BT_H
+#define CORE_BT_BT_H
+
+#include "base/gate.h"
+#include "core/x86/cpu.h"
+#include "core/x86/insn.h"
+
+struct bt;
+
+// What the hypervisor must do when translated code executed INT GATE_EXIT_VECTOR.
+enum bt_exit_kind {
+	BT_EXIT_NONE,     // that RIP is no exit of ours
+	BT_EXIT_LINK,     // direct successor not translated: state is at `guest_rip` (the successor); bt_link(slot) afterwards
+	BT_EXIT_INDIRECT, // indirect target (in recovered cpu->rip) not in the IBTC: state is at the target; bt_fill_ibtc()
+	BT_EXIT_EMULATE,  // emulate the one instruction at guest_rip, then continue after it
+	BT_EXIT_PENDING,  // an event check fired: deliver at guest_rip if the guest's IF allows, continue there
+};
+
+struct bt_exit {
+	enum bt_exit_kind kind;
+	u64 guest_rip;
+	u32 slot; // BT_EXIT_LINK
+};
+
+struct bt_ports {
+	// Guest code bytes at guest_rip: up to len (<= 4096, never past a page's end); returns how many could be read (0: page
+	// fault, not executable). *page gets the guest-physical page number that they came from.
+	unsigned (*fetch)(void *ctx, u64 guest_rip, void *buf, unsigned len, ppn_t *page);
+	// A block now depends on `page`: write-protect it; called before its bytes are fetched for good. False: cannot (MMIO).
+	bool (*protect)(void *ctx, ppn_t page);
+	// Last block of `page` is gone: protection may be lifted.
+	void (*unprotect)(void *ctx, ppn_t page);
+	// Instruction lengths etc. come from core/x86; fatal conditions by assert.
+};
+
+struct bt_config {
+	u8 *code;          // hypervisor's writable mapping of GATE_TC
+	size_t code_size;
+	u64 *links;        // hypervisor's writable mapping of GATE_LINKS
+	size_t link_count;
+	u64 *ibtc;         // hypervisor's writable mapping of GATE_IBTC (IBTC_ENTRIES)
+	void *meta;        // memory for block descriptors, hash tables and instruction maps
+	size_t meta_size;
+	u64 code_base, links_base, ibtc_base, vcpu_base; // addresses as translated code sees them (GATE_TC ... GATE_VCPU)
+	const struct bt_ports *ports;
+	void *ctx;
+	// Policy and knobs.
+	u64 block_limit;   // translate only the first N blocks (0: no limit); past it bt_translate returns 0: emulate (bisecting)
+	bool count_blocks; // emit an execution counter of guest instructions (vcpu_page.counter[0]) per block, flags kept
+	u16 guest_cs, guest_ss; // what MOV/PUSH from CS and SS give (RPL 0)
+};
+
+struct bt_stats {
+	u64 blocks, bytes, guest_instructions, flushes, smc_invalidations, links, ibtc_fills, copied, rewritten, callouts;
+};
+
+// Lays itself out in config->meta. Returns NULL if the memory is too small.
+struct bt *bt_create(const struct bt_config *config);
+
+// Address to resume translated code for the guest RIP (CPL 0), translating when needed. 0: cannot be translated here (no bytes,
+// unknown instruction, block_limit): emulate one instruction instead. May flush the whole cache when full.
+u64 bt_entry(struct bt *bt, u64 guest_rip);
+// Only looks.
+u64 bt_find(const struct bt *bt, u64 guest_rip);
+
+// Which exit ended in INT GATE_EXIT_VECTOR with this saved RIP (the address after the INT).
+struct bt_exit bt_exit_at(const struct bt *bt, u64 cache_rip);
+// Makes the exit's slot lead to `entry` (from bt_entry) from now on.
+void bt_link(struct bt *bt, u32 slot, u64 entry);
+// Puts the indirect entry of the block at guest_rip into the IBTC.
+void bt_fill_ibtc(struct bt *bt, u64 guest_rip);
+
+// Is the address inside the cache?
+bool bt_contains(const struct bt *bt, u64 cache_rip);
+
+// Exact guest state from machine state: in `cpu` the caller has put gpr[] and rflags as the machine had them and rip = the
+// cache RIP at which an exception, interrupt or exit came; `page` is the vCPU's page. On return gpr, rsp, rip and rflags
+// (with IF from vif, IOPL 0) are the guest's at an instruction boundary: before the instruction (rolled back) or after
+// it (rolled forward). *finish says that the instruction at rip has to be emulated to its end before anything is
+// delivered (past its commit point: IRET, SYSRET); for a *fault* the state is always that before the instruction.
+void bt_recover(const struct bt *bt, struct x86_cpu *cpu, struct vcpu_page *page, bool is_fault, bool *finish);
+
+// Guest memory [page*4096+offset, +len) is about to change or changed, by whatever alias or device: drop what overlaps
+// (64-byte grain). Returns true if any block went. The caller must not resume at an old cache address afterwards but use bt_entry.
+bool bt_invalidate(struct bt *bt, ppn_t page, unsigned offset, unsigned len);
+// The guest's mapping of this virtual page may have changed (INVLPG, remap): drop blocks whose page is no longer `page`.
+void bt_remap(struct bt *bt, u64 guest_va);
+void bt_remap_all(struct bt *bt);      // re-verify every code page (flush of global entries)
+void bt_remap_lower(struct bt *bt);    // drop blocks of the lower half (CR3 load)
+void bt_flush(struct bt *bt);
+
+const struct bt_stats *bt_get_stats(const struct bt *bt);
+// Recomputes indexes and checks invariants; panics when one is broken.
+void bt_audit(const struct bt *bt);
+
+#endif

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT
+// Shadow paging: guest VPN -> PPN by the guest's tables, PPN -> MPN by the P2M, VPN -> MPN by the shadow that the
+// machine walks. See docs/design/mmu.md. 4-level long-mode guests (the guest's CR0.PG is 1); unpaged and PAE guests are
+// the emulator's.
+//
+// Invariants
+//  - A guest frame that is shadowed as a page table is never writable through any shadow entry.
+//  - A shadow entry is never more permissive than the guest's tables together; writable only if the guest's D is set,
+//    present only if its A is set (the walk sets both, as the machine would).
+//  - No G bit, U as the guest's. Slot GATE_SLOT of every root is the vCPU's gate and nothing else.
+#ifndef CORE_MMU_SHADOW_H
+#define CORE_MMU_SHADOW_H
+
+#include "base/status.h"
+#include "base/types.h"
+#include "core/x86/cpu.h"
+
+struct shadow;
+
+// What a frame of guest-physical memory is.
+enum p2m_type { P2M_NONE, P2M_RAM, P2M_ROM, P2M_MMIO };
+
+struct shadow_ports {
+	// Guest-physical page -> machine page and type. P2M_NONE and P2M_MMIO have no frame.
+	enum p2m_type (*p2m)(void *ctx, ppn_t ppn, mpn_t *mpn);
+	// Pointer by which this code may read and write a machine frame (guest table or shadow table).
+	void *(*map)(void *ctx, mpn_t mpn);
+	// One zeroed machine frame for a shadow table; MPN_NONE when the VM's budget is used up (then we evict).
+	mpn_t (*alloc)(void *ctx);
+	void (*free)(void *ctx, mpn_t mpn);
+	// A right that the machine may have cached was reduced: va, or everything when va == ~0. Recorded for the next entry.
+	void (*flush)(void *ctx, u64 va);
+};
+
+struct shadow_config {
+	const struct shadow_ports *ports;
+	void *ctx;
+	u64 ppn_limit;      // guest-physical pages (exclusive), sizes the frame records
+	void *memory;       // for frame records, reverse map and descriptors
+	size_t memory_size; // shadow_memory_needed()
+	u32 max_tables;     // shadow tables at most
+	mpn_t gate_l3;      // what slot GATE_SLOT of each root points to
+};
+
+size_t shadow_memory_needed(u64 ppn_limit, u32 max_tables);
+struct shadow *shadow_create(const struct shadow_config *config);
+void shadow_destroy(struct shadow *s);
+
+// Guest control-register context that the walk obeys.
+struct mmu_mode {
+	bool wp, nx, smep, smap;
+	bool ac; // RFLAGS.AC at the access (SMAP override)
+	u64 cr3; // guest's
+};
+
+struct guest_walk {
+	bool present;
+	unsigned level;    // 1: 4K leaf, 2: 2M, 3: 1G
+	u64 gpa;           // of the address asked for
+	u64 pte;           // leaf entry, after A/D were set
+	u64 pte_gpa;       // where the leaf entry is
+	bool writable, user, nx; // combined rights
+	u64 entry[5];      // entries by level (4..1), 0 when not reached
+	u64 entry_gpa[5];
+};
+
+// Pure guest walk (SDM 3A 4.5, 4.6). err: PF_W, PF_U, PF_I of the access. On failure fills *fault (#PF with the guest's
+// error code and cr2) and returns false. set_ad: set accessed and dirty bits as the machine does.
+bool guest_translate(struct shadow *s, const struct mmu_mode *m, u64 va, u32 err, bool set_ad, struct guest_walk *w,
+		     struct x86_fault *fault);
+
+enum shadow_result {
+	SHADOW_FIXED,   // hidden fault: the shadow has been filled, run on
+	SHADOW_INJECT,  // true guest fault in *fault
+	SHADOW_EMULATE, // MMIO, a write to a write-protected frame, or the gate's slot: emulate the instruction. w->gpa tells where
+	SHADOW_NOMEM,   // not even after eviction
+};
+
+// A page fault came from the machine in the current root. error: the machine's code (P ignored when RSVD, TCG quirk).
+enum shadow_result shadow_fault(struct shadow *s, const struct mmu_mode *m, u64 va, u32 error, struct guest_walk *w,
+				struct x86_fault *fault);
+
+// Root for the guest's cr3 (created when needed): the machine frame to load. The root is current until the next call. A
+// CR3 load is a sync point.
+enum status shadow_load(struct shadow *s, u64 guest_cr3, mpn_t *root) MUST_CHECK;
+void shadow_invlpg(struct shadow *s, u64 va);
+// CR0.WP, EFER.NXE, CR4.SMEP.. changed: roles change, everything is dropped.
+void shadow_flush_all(struct shadow *s);
+
+// Guest memory was written at gpa by the hypervisor on whoever's behalf (emulator, device, loader): updates or drops what is
+// derived from it. Call after the bytes are in place; old bytes are not needed.
+void shadow_written(struct shadow *s, u64 gpa, unsigned len);
+
+// Write protection for others' sake, counted per reason: code (translator), descriptor tables, ROM.
+enum shadow_watch { WATCH_CODE = 1, WATCH_GDT = 2, WATCH_LDT = 4 };
+void shadow_watch(struct shadow *s, ppn_t ppn, enum shadow_watch why);
+void shadow_unwatch(struct shadow *s, ppn_t ppn, enum shadow_watch why);
+unsigned shadow_watched(const struct shadow *s, ppn_t ppn); // bits
+bool shadow_is_table(const struct shadow *s, ppn_t ppn);
+
+// The P2M entry of ppn changed or goes away: drop every mapping.
+void shadow_drop_frame(struct shadow *s, ppn_t ppn);
+
+struct shadow_stats {
+	u64 tables, hidden_faults, guest_faults, emulated, pte_writes, evictions, prefetched, unshadowed, roots_built;
+};
+const struct shadow_stats *shadow_get_stats(const struct shadow *s);
+
+// Recomputes everything from the guest's tables and the P2M. Returns the number of violations; each is described through
+// report (may be NULL).
+unsigned shadow_audit(struct shadow *s, void (*report)(void *ctx, const char *text), void *ctx);
+
+#endif

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+// Decoding over Zydis. One decoder per mode, made at first use from constants (no hidden state beyond that).
+#include "core/x86/insn.h"
+
+#include "base/string.h"
+
+static bool decoder_for(enum insn_mode mode, ZydisDecoder *d)
+{
+	static const struct {
+		ZydisMachineMode mode;
+		ZydisStackWidth width;
+	} kinds[] = {
+		[INSN_MODE_64] = {ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64},
+		[INSN_MODE_32] = {ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32},
+		[INSN_MODE_16] = {ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_STACK_WIDTH_16},
+	};
+	return ZYAN_SUCCESS(ZydisDecoderInit(d, kinds[mode].mode, kinds[mode].width));
+}
+
+bool insn_decode(struct insn *in, enum insn_mode mode, const void *bytes, size_t available)
+{
+	ZydisDecoder d;
+
+	if (!decoder_for(mode, &d))
+		return false;
+	if (available > sizeof(in->bytes))
+		available = sizeof(in->bytes);
+	if (ZYAN_FAILED(ZydisDecoderDecodeFull(&d, bytes, available, &in->d, in->op)))
+		return false;
+	in->length = in->d.length;
+	memcpy(in->bytes, bytes, in->length);
+	return true;
+}
+
+int insn_gpr_number(ZydisRegister r)
+{
+	if (r >= ZYDIS_REGISTER_RAX && r <= ZYDIS_REGISTER_R15)
+		return r - ZYDIS_REGISTER_RAX;
+	if (r >= ZYDIS_REGISTER_EAX && r <= ZYDIS_REGISTER_R15D)
+		return r - ZYDIS_REGISTER_EAX;
+	if (r >= ZYDIS_REGISTER_AX && r <= ZYDIS_REGISTER_R15W)
+		return r - ZYDIS_REGISTER_AX;
+	if (r >= ZYDIS_REGISTER_AL && r <= ZYDIS_REGISTER_BL)
+		return r - ZYDIS_REGISTER_AL;
+	if (r >= ZYDIS_REGISTER_SPL && r <= ZYDIS_REGISTER_R15B)
+		return r - ZYDIS_REGISTER_SPL + 4;
+	return -1;
+}
