@@ -83,7 +83,8 @@ struct gate_trust {
 	u64 lstar_tc;       // translated entry of the guest's LSTAR, 0: cross
 	u64 syscall_keep;   // RFLAGS bits that the guest's SFMASK keeps (arithmetic ones only)
 	u64 syscall_vif;    // 0x200 if the guest's SFMASK leaves IF set, else 0
-	u64 spare[9];
+	u64 hv_trap;        // hypervisor's handler of its own traps
+	u64 spare[8];
 };
 #endif
 #endif
