@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT
+// What the parts of the `tz` program share: how a check reports.
+#ifndef TZ_H
+#define TZ_H
+#include <stdbool.h>
+#include <stdio.h>
+
+static inline void check(const char *name, bool good)
+{
+	printf("%s %s\n", good ? "TZ-OK" : "TZ-FAIL", name);
+	fflush(stdout);
+}
+
+int tz_gen(int argc, char **argv);
+int tz_mmap(int argc, char **argv);
+int tz_threads(int argc, char **argv);
+int tz_signals(int argc, char **argv);
+int tz_fpu(int argc, char **argv);
+int tz_time(int argc, char **argv);
+int tz_syscalls(int argc, char **argv);
+#endif
