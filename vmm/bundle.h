@@ -7,7 +7,7 @@
 #include "abi/bundle.h"
 #include "base/status.h"
 #include "base/types.h"
-#include "vmm/json.h"
+#include "base/json.h"
 
 struct bundle {
 	const u8 *base;

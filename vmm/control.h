@@ -8,7 +8,7 @@
 
 #include "abi/control.h"
 #include "base/types.h"
-#include "vmm/json.h"
+#include "base/json.h"
 #include "vmm/stats.h"
 
 struct control_request {

@@ -5,7 +5,7 @@
 #define VMM_STATS_H
 
 #include "base/types.h"
-#include "vmm/json.h"
+#include "base/json.h"
 
 struct stats_exit {
 	const char *name; // the reason, e.g. "page_fault"

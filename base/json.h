@@ -4,8 +4,8 @@
 // Reader: json_parse() checks a text against the grammar of RFC 8259 (jsmn, which tokenises, lets much pass), then values
 // are small handles into it. Strings here are byte strings: a code point 0-255 is a byte, anything above is an error.
 // Writer: struct json_out appends to a buffer; when that is full it keeps counting and sets `overflow`. Commas are its job.
-#ifndef VMM_JSON_H
-#define VMM_JSON_H
+#ifndef BASE_JSON_H
+#define BASE_JSON_H
 
 #include "base/types.h"
 
