@@ -58,11 +58,16 @@ struct bt_config {
 	u64 block_limit;   // translate only the first N blocks (0: no limit); past it bt_translate returns 0: emulate (bisecting)
 	bool count_blocks; // emit an execution counter of guest instructions (vcpu_page.counter[0]) per block, flags kept
 	u16 guest_cs, guest_ss; // what MOV/PUSH from CS and SS give (RPL 0)
+	u16 user_cs, user_ss;   // what SYSRETQ loads (from the guest's STAR, RPL 3); 0: SYSRET is emulated
+	unsigned plant;         // tests only: break one template or rule (BT_PLANT_*), 0: none
 };
 
 struct bt_stats {
 	u64 blocks, bytes, guest_instructions, flushes, smc_invalidations, links, ibtc_fills, copied, rewritten, callouts;
 };
+
+// Deliberate mistakes that the tests must find.
+enum { BT_PLANT_NONE, BT_PLANT_FLAGS, BT_PLANT_PUSHF, BT_PLANT_SPILL, BT_PLANT_COMMIT, BT_PLANT_RIPREL, BT_PLANT_VIF, BT_PLANT_COUNT };
 
 // Lays itself out in config->meta. Returns NULL if the memory is too small.
 struct bt *bt_create(const struct bt_config *config);
@@ -88,6 +93,8 @@ bool bt_contains(const struct bt *bt, u64 cache_rip);
 // (with IF from vif, IOPL 0) are the guest's at an instruction boundary: before the instruction (rolled back) or after
 // it (rolled forward). *finish says that the instruction at rip has to be emulated to its end before anything is
 // delivered (past its commit point: IRET, SYSRET); for a *fault* the state is always that before the instruction.
+// Sets cpu->interrupt_shadow when the instruction at rip follows an STI: emulate that one before an interrupt is delivered.
+// Restores vif and kernel_gs_base in the page where it rolls back. `rip` may be that of the INT of an exit or the one after it.
 void bt_recover(const struct bt *bt, struct x86_cpu *cpu, struct vcpu_page *page, bool is_fault, bool *finish);
 
 // Guest memory [page*4096+offset, +len) is about to change or changed, by whatever alias or device: drop what overlaps
@@ -98,6 +105,11 @@ void bt_remap(struct bt *bt, u64 guest_va);
 void bt_remap_all(struct bt *bt);      // re-verify every code page (flush of global entries)
 void bt_remap_lower(struct bt *bt);    // drop blocks of the lower half (CR3 load)
 void bt_flush(struct bt *bt);
+
+// Changes whenever a block went away (flush, invalidation): addresses kept elsewhere (lstar_tc) must be asked for again.
+u64 bt_generation(const struct bt *bt);
+// The guest wrote STAR or runs with other selectors: blocks that hold them as constants go (a flush, if anything changed).
+void bt_set_selectors(struct bt *bt, u16 guest_cs, u16 guest_ss, u16 user_cs, u16 user_ss);
 
 const struct bt_stats *bt_get_stats(const struct bt *bt);
 // Recomputes indexes and checks invariants; panics when one is broken.
