@@ -5,5 +5,10 @@ B ?= build
 CC = gcc
 CLANG = clang-14
 CPUS ?= 2
+# make soak and make fuzz: how long (each fuzz target gets FUZZ_SECONDS)
 SOAK_SECONDS ?= 1800
 FUZZ_SECONDS ?= 60
+# make bench: how many pairs of runs, bare and Trapeze in turn
+PAIRS ?= 3
+# make run: seconds after which the demo gives up when there is no terminal
+RUN_SECONDS ?= 300

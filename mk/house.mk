@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT
+# The targets that a user types. Each first makes sure of `make setup`, then starts make again, so that what setup
+# fetched is seen by the rules that look for files.
+
+
+.PHONY: help setup run test soak bench fuzz iso
+
+help:
+	@echo "make          build/trapeze.elf (the hypervisor) and build/trapeze (the host command)"
+	@echo "make run      the demo: an unmodified Debian kernel to its shell"
+	@echo "make test     every test layer; last line: N passed, N failed"
+	@echo "make check    the fast layers only: unit tests with sanitizers, layers, headers, format"
+	@echo "make fuzz     every fuzz target, FUZZ_SECONDS=$(FUZZ_SECONDS) each"
+	@echo "make bench    Trapeze against the bare machine, PAIRS=$(PAIRS) runs each; writes docs/benchmarks.md and a plot"
+	@echo "make soak     repeated boots for SOAK_SECONDS=$(SOAK_SECONDS)"
+	@echo "make iso      build/trapeze.iso (not there yet)"
+	@echo "make setup    packages, third-party source, guest kernel; the others call it when needed"
+	@echo "make clean    remove $(B)/"
+
+$(SETUP_STAMP): scripts/setup scripts/packages scripts/pins scripts/apt-private.sh scripts/fetch-guests
+	scripts/setup
+
+setup: $(SETUP_STAMP)
+
+build/stamps/setup-bench: scripts/packages
+	scripts/setup run test bench
+
+run: $(SETUP_STAMP)
+	@$(MAKE) --no-print-directory $(B)/trapeze.elf $(B)/trapeze guests
+	B=$(B) scripts/demo $(RUN_SECONDS)
+
+test: $(SETUP_STAMP)
+	@B=$(B) MAKE="$(MAKE)" scripts/test
+
+soak: $(SETUP_STAMP)
+	@$(MAKE) --no-print-directory $(B)/trapeze.elf $(B)/trapeze guests
+	B=$(B) tests/system/soak $(SOAK_SECONDS)
+
+bench: build/stamps/setup-bench $(SETUP_STAMP)
+	@$(MAKE) --no-print-directory $(B)/trapeze.elf $(B)/trapeze guests
+	B=$(B) bench/run $(PAIRS)
+
+fuzz: $(SETUP_STAMP)
+	@$(MAKE) --no-print-directory fuzz-all
+
+iso:
+	@echo "make iso: not there yet" >&2; exit 1
