@@ -40,6 +40,7 @@ struct shadow_config {
 	size_t memory_size; // shadow_memory_needed()
 	u32 max_tables;     // shadow tables at most
 	mpn_t gate_l3;      // what slot GATE_SLOT of each root points to
+	u8 phys_bits;       // width of guest-physical addresses (CPUID 80000008h); 0: 40
 };
 
 size_t shadow_memory_needed(u64 ppn_limit, u32 max_tables);
@@ -100,6 +101,13 @@ bool shadow_is_table(const struct shadow *s, ppn_t ppn);
 
 // The P2M entry of ppn changed or goes away: drop every mapping.
 void shadow_drop_frame(struct shadow *s, ppn_t ppn);
+
+// Prefetch per hidden fault: entries of the same guest table (A set), pieces of the same large page; 0: none. A table that
+// faults again gets all. flood: writes in a row, with no use between, after which a guest table is unshadowed.
+struct shadow_knobs {
+	u32 flood, leaf_run, direct_run;
+};
+void shadow_tune(struct shadow *s, const struct shadow_knobs *knobs);
 
 struct shadow_stats {
 	u64 tables, hidden_faults, guest_faults, emulated, pte_writes, evictions, prefetched, unshadowed, roots_built;

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+// Page faults: true guest faults are told from hidden ones, and the shadow is filled for the latter.
+//
+// A hidden fault costs two crossings, so it brings more than the page asked for: the neighbours in the same table whose
+// accessed bit the guest has set, the pieces of the same large page; a run around the address at first, the whole table
+// when it faults again. Prefetch goes through the same sync_leaf() as everything else, so it grants nothing new.
+#include "core/mmu/shadow_private.h"
+
+static void fault_prefetch(struct shadow *s, struct table *t, unsigned at, const u64 *guest)
+{
+	unsigned run = t->direct ? s->direct_run : s->leaf_run;
+	unsigned first, last;
+
+	if (t->faults)
+		run = run > 1 ? SLOTS : run;
+	if (t->faults < UINT8_MAX)
+		t->faults++;
+	first = run ? at / run * run : at;
+	last = run ? MIN(first + run, SLOTS) : at;
+	for (unsigned slot = first; slot < last; slot++) {
+		if (t->entry[slot] || (guest && (guest[slot] & (PTE_P | PTE_A)) != (PTE_P | PTE_A)))
+			continue;
+		if (sync_leaf(s, t, slot, guest))
+			s->stats.prefetched++;
+	}
+}
+
+// The guest's page table of that walk is in use: it is not being torn down.
+static void fault_note_use(struct shadow *s, const struct guest_walk *w)
+{
+	struct table *t = table_find(s, w->entry_gpa[w->level] >> PAGE_SHIFT, w->level, false);
+
+	if (t)
+		t->writes = 0;
+}
+
+// The table that entry `slot` of t must lead to for this walk, made and linked when it is not there.
+static struct table *fault_descend(struct shadow *s, struct table *t, const struct guest_walk *w, u64 va)
+{
+	unsigned slot = va_slot(va, t->level);
+	u64 rights = PTE_W | PTE_U;
+	struct table *child;
+
+	if (t->direct) { // inside a 1G page
+		child = table_get(s, t->ppn + (ppn_t)slot * SLOTS, t->level - 1u, true);
+	} else {
+		u64 e = w->entry[t->level];
+
+		child = table_get(s, entry_ppn(e, t->level), t->level - 1u, t->level == w->level);
+		rights = sync_upper_rights(e, t->level);
+	}
+	table_link(s, t, slot, child, rights);
+	child->writes = 0;
+	return child;
+}
+
+static enum shadow_result fault_fill(struct shadow *s, const struct guest_walk *w, u64 va)
+{
+	struct table *t = &s->tables[s->current];
+	const u64 *guest;
+	unsigned slot = va_slot(va, 1);
+
+	if (!table_reserve(s, FAULT_TABLES))
+		return SHADOW_NOMEM;
+	while (t->level > 1)
+		t = fault_descend(s, t, w, va);
+	guest = t->direct ? NULL : walk_table(s, t->ppn);
+	if (!sync_leaf(s, t, slot, guest))
+		return SHADOW_EMULATE;
+	fault_prefetch(s, t, slot, guest);
+	s->stats.hidden_faults++;
+	return SHADOW_FIXED;
+}
+
+// A frame that is shadowed by roots alone, none of them in use, and is written: a dead process's, most likely.
+static bool fault_dead_root(struct shadow *s, const struct frame *f)
+{
+	if (!f->tables || f->watch)
+		return false;
+	for (u32 i = f->tables; i; i = s->tables[i].frame_next)
+		if (s->tables[i].level != 4 || i == s->current)
+			return false;
+	return true;
+}
+
+// What can be told without the shadow: devices, read-only memory, protected frames.
+static bool fault_must_emulate(struct shadow *s, const struct guest_walk *w, u32 error)
+{
+	struct frame *f = frame_of(s, w->gpa >> PAGE_SHIFT);
+	mpn_t mpn;
+	enum p2m_type type = s->ports->p2m(s->ctx, w->gpa >> PAGE_SHIFT, &mpn);
+
+	if (!f || type == P2M_NONE || type == P2M_MMIO)
+		return true;
+	// Accessed bits that could not be set: tables in read-only memory.
+	for (unsigned level = 4; level >= w->level; level--)
+		if (!(w->entry[level] & PTE_A))
+			return true;
+	if (!(error & PF_W))
+		return false;
+	if (type == P2M_ROM || !w->writable || !(w->pte & PTE_D))
+		return true;
+	if (fault_dead_root(s, f))
+		sync_unshadow(s, f);
+	return frame_protected(f);
+}
+
+enum shadow_result shadow_fault(struct shadow *s, const struct mmu_mode *m, u64 va, u32 error, struct guest_walk *w,
+				struct x86_fault *fault)
+{
+	assert(s->current && s->tables[s->current].ppn == (m->cr3 & PTE_ADDR) >> PAGE_SHIFT);
+	error &= PF_W | PF_U | PF_I;
+	if (m->nx != s->nx) {
+		shadow_flush_all(s);
+		s->nx = m->nx;
+	}
+	if (!guest_translate(s, m, va, error, true, w, fault)) {
+		if (is_canonical(va) && va_slot(va, 4) == GATE_SLOT)
+			return SHADOW_EMULATE;
+		s->stats.guest_faults++;
+		if (fault->vector == VEC_PF)
+			fault_note_use(s, w);
+		return SHADOW_INJECT;
+	}
+	if (va_slot(va, 4) == GATE_SLOT || fault_must_emulate(s, w, error)) {
+		s->stats.emulated++;
+		return SHADOW_EMULATE;
+	}
+	return fault_fill(s, w, va);
+}
