@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+// The guest's SSE registers are live while the hypervisor runs; the emulator reads and writes single ones here.
+// void xmm_read(unsigned reg, u8 out[16]); void xmm_write(unsigned reg, const u8 in[16]);
+	.macro table name, op
+	.globl \name
+	.hidden \name
+	.type \name, @function
+\name:
+	and $15, %edi
+	shl $4, %edi
+	lea 1f(%rip), %rax
+	add %rdi, %rax
+	jmp *%rax
+	.balign 16
+1:
+	.irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+	.balign 16
+	\op \n
+	ret
+	.endr
+	.size \name, . - \name
+	.endm
+
+	.macro load n
+	movups (%rsi), %xmm\n
+	.endm
+	.macro store n
+	movups %xmm\n, (%rsi)
+	.endm
+
+	.text
+	table xmm_read, store
+	table xmm_write, load
+	.section .note.GNU-stack, "", @progbits

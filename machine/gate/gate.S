@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT
+// The gate's text: the only ring-0 code that a guest's address space contains. It is copied to GATE_TEXT of every vCPU, so
+// that all references go through its own start: DATA(x) below is an address in the gate's slot, reached RIP-relative.
+//
+// Rules (docs/design/gate.md): never dereference a guest address; trust nothing read from the writable pages but what
+// was written since ring 1 last ran; CLD first on every path that reaches C; no CR3 write but the two world switches.
+#include "base/gate.h"
+#include "machine/gate/gate_offsets.h"
+
+#define AT(addr) gate_text_start + ((addr) - GATE_TEXT)
+#define VCPU(off) AT(GATE_VCPU + (off))(%rip)
+#define TRUST(off) AT(GATE_TRUST + (off))(%rip)
+
+	.section .rodata.gate, "a", @progbits
+	.balign 4096
+	.globl gate_text_start
+	.hidden gate_text_start
+gate_text_start:
+
+// One stub per vector, 16 bytes each. Stack afterwards: vector, error, RIP, CS, RFLAGS, RSP, SS.
+	.set vector, 0
+	.rept 256
+	.balign 16
+	.if (vector == 8) || ((vector >= 10) && (vector <= 14)) || (vector == 17)
+	.else
+	pushq $0
+	.endif
+	.byte 0x68
+	.long vector
+	.byte 0xe9
+	.long gate_trap - . - 4
+	.set vector, vector + 1
+	.endr
+
+	.macro save_gprs
+	mov %rax, VCPU(VP_GPR + 0 * 8)
+	mov %rcx, VCPU(VP_GPR + 1 * 8)
+	mov %rdx, VCPU(VP_GPR + 2 * 8)
+	mov %rbx, VCPU(VP_GPR + 3 * 8)
+	mov %rbp, VCPU(VP_GPR + 5 * 8)
+	mov %rsi, VCPU(VP_GPR + 6 * 8)
+	mov %rdi, VCPU(VP_GPR + 7 * 8)
+	mov %r8, VCPU(VP_GPR + 8 * 8)
+	mov %r9, VCPU(VP_GPR + 9 * 8)
+	mov %r10, VCPU(VP_GPR + 10 * 8)
+	mov %r11, VCPU(VP_GPR + 11 * 8)
+	mov %r12, VCPU(VP_GPR + 12 * 8)
+	mov %r13, VCPU(VP_GPR + 13 * 8)
+	mov %r14, VCPU(VP_GPR + 14 * 8)
+	mov %r15, VCPU(VP_GPR + 15 * 8)
+	.endm
+
+	// To the hypervisor world: its CR3, its stack, its code; all three from the read-only page.
+	.macro to_hypervisor
+	mov TRUST(GT_HV_CR3), %rax
+	mov %rax, %cr3
+	mov TRUST(GT_HV_STACK), %rsp
+	jmp *TRUST(GT_HV_ENTRY)
+	.endm
+
+	.balign 16
+gate_trap:
+	cld
+	testb $3, 24(%rsp)
+	jz gate_trap_ring0
+	save_gprs
+	popq VCPU(VP_VECTOR)
+	popq VCPU(VP_ERROR)
+	popq VCPU(VP_RIP)
+	popq VCPU(VP_CS)
+	popq VCPU(VP_RFLAGS)
+	popq VCPU(VP_RSP)
+	popq VCPU(VP_SS)
+	mov %cr2, %rax
+	mov %rax, VCPU(VP_CR2)
+	to_hypervisor
+
+// From ring 0: the hypervisor's own trap, or a fault of the gate's IRETQ (a frame that the machine refuses).
+gate_trap_ring0:
+	push %rax
+	push %rcx
+	lea gate_text_start(%rip), %rax
+	mov 32(%rsp), %rcx
+	sub %rax, %rcx
+	cmp $(gate_text_end - gate_text_start), %rcx
+	pop %rcx
+	pop %rax
+	jb gate_trap_in_gate
+	pushq TRUST(GT_HV_TRAP)
+	ret
+
+gate_trap_in_gate:
+	save_gprs
+	mov %cr2, %rax
+	mov %rax, VCPU(VP_CR2)
+	pop %rax
+	or $GATE_FAULT, %rax
+	mov %rax, VCPU(VP_VECTOR)
+	popq VCPU(VP_ERROR)
+	to_hypervisor
+
+// SYSCALL from ring 3 (ring 1 never executes one: the translator does not emit it).
+	.balign 16
+	.globl gate_syscall
+	.hidden gate_syscall
+gate_syscall:
+	mov %rsp, VCPU(VP_SCRATCH)
+	mov %rax, VCPU(VP_SCRATCH + 8)
+	mov TRUST(GT_LSTAR_TC), %rax
+	test %rax, %rax
+	jz gate_syscall_cross
+	lea AT(GATE_STACK + 0x1000)(%rip), %rsp
+	pushq $SEL_R1_SS
+	pushq VCPU(VP_SCRATCH)
+	mov %r11, %rax
+	and TRUST(GT_SYSCALL_KEEP), %rax
+	or $0x202, %rax
+	push %rax
+	pushq $SEL_R1_CS
+	pushq TRUST(GT_LSTAR_TC)
+	mov TRUST(GT_SYSCALL_VIF), %rax
+	and %r11, %rax
+	mov %rax, VCPU(VP_VIF)
+	mov VCPU(VP_SCRATCH + 8), %rax
+	iretq
+
+gate_syscall_cross:
+	mov VCPU(VP_SCRATCH + 8), %rax
+	save_gprs
+	mov VCPU(VP_SCRATCH), %rax
+	mov %rax, VCPU(VP_RSP)
+	mov %rcx, VCPU(VP_RIP)
+	mov %r11, VCPU(VP_RFLAGS)
+	movq $SEL_R3_CS, VCPU(VP_CS)
+	movq $SEL_R3_SS, VCPU(VP_SS)
+	movq $GATE_SYSCALL_EXIT, VCPU(VP_VECTOR)
+	to_hypervisor
+
+// SYSCALL from 32-bit code: always crosses.
+	.balign 16
+	.globl gate_syscall32
+	.hidden gate_syscall32
+gate_syscall32:
+	mov %rsp, VCPU(VP_SCRATCH)
+	mov %rax, VCPU(VP_SCRATCH + 8)
+	jmp gate_syscall_cross
+
+// Into the guest world: RIP, CS, RFLAGS, RSP, SS and the general registers as the hypervisor put them in the vcpu_page.
+	.balign 16
+	.globl gate_to_guest
+	.hidden gate_to_guest
+gate_to_guest:
+	mov TRUST(GT_GUEST_CR3), %rax
+	mov %rax, %cr3
+	lea AT(GATE_STACK + 0x1000)(%rip), %rsp
+	pushq VCPU(VP_SS)
+	pushq VCPU(VP_RSP)
+	pushq VCPU(VP_RFLAGS)
+	pushq VCPU(VP_CS)
+	pushq VCPU(VP_RIP)
+	mov VCPU(VP_GPR + 0 * 8), %rax
+	mov VCPU(VP_GPR + 1 * 8), %rcx
+	mov VCPU(VP_GPR + 2 * 8), %rdx
+	mov VCPU(VP_GPR + 3 * 8), %rbx
+	mov VCPU(VP_GPR + 5 * 8), %rbp
+	mov VCPU(VP_GPR + 6 * 8), %rsi
+	mov VCPU(VP_GPR + 7 * 8), %rdi
+	mov VCPU(VP_GPR + 8 * 8), %r8
+	mov VCPU(VP_GPR + 9 * 8), %r9
+	mov VCPU(VP_GPR + 10 * 8), %r10
+	mov VCPU(VP_GPR + 11 * 8), %r11
+	mov VCPU(VP_GPR + 12 * 8), %r12
+	mov VCPU(VP_GPR + 13 * 8), %r13
+	mov VCPU(VP_GPR + 14 * 8), %r14
+	mov VCPU(VP_GPR + 15 * 8), %r15
+	iretq
+
+	.globl gate_text_end
+	.hidden gate_text_end
+gate_text_end:
+	.balign 4096
+
+// Hypervisor side. void gate_run(struct gate_trust *trust, u64 entry): returns at the next exit.
+	.text
+	.globl gate_run
+	.hidden gate_run
+gate_run:
+	push %rbx
+	push %rbp
+	push %r12
+	push %r13
+	push %r14
+	push %r15
+	mov %rsp, GT_HV_STACK(%rdi)
+	jmp *%rsi
+
+	.globl gate_hv_entry
+	.hidden gate_hv_entry
+gate_hv_entry:
+	pushq $2
+	popfq
+	pop %r15
+	pop %r14
+	pop %r13
+	pop %r12
+	pop %rbp
+	pop %rbx
+	ret
+	.section .note.GNU-stack, "", @progbits

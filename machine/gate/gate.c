@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT
+// Builds and installs gates. Layout and trust rules: base/gate.h; the entry code: gate.S.
+#include "machine/gate/gate.h"
+
+#include "base/assert.h"
+#include "base/string.h"
+#include "base/x86.h"
+#include "machine/cpu/cpu.h"
+#include "machine/cpu/traps.h"
+#include "machine/mm/frames.h"
+
+#define CHECK(field, offset) _Static_assert(offsetof(struct vcpu_page, field) == (offset), #field)
+CHECK(vif, VP_VIF);
+CHECK(scratch, VP_SCRATCH);
+CHECK(gpr, VP_GPR);
+CHECK(vector, VP_VECTOR);
+CHECK(error, VP_ERROR);
+CHECK(rip, VP_RIP);
+CHECK(cs, VP_CS);
+CHECK(rflags, VP_RFLAGS);
+CHECK(rsp, VP_RSP);
+CHECK(ss, VP_SS);
+CHECK(cr2, VP_CR2);
+#undef CHECK
+#define CHECK(field, offset) _Static_assert(offsetof(struct gate_trust, field) == (offset), #field)
+CHECK(hv_cr3, GT_HV_CR3);
+CHECK(hv_stack, GT_HV_STACK);
+CHECK(hv_entry, GT_HV_ENTRY);
+CHECK(guest_cr3, GT_GUEST_CR3);
+CHECK(lstar_tc, GT_LSTAR_TC);
+CHECK(syscall_keep, GT_SYSCALL_KEEP);
+CHECK(syscall_vif, GT_SYSCALL_VIF);
+CHECK(hv_trap, GT_HV_TRAP);
+
+#define DESC_CODE64(dpl) (0x00209b0000000000ull | ((u64)(dpl) << 45))
+#define DESC_DATA(dpl) (0x0000930000000000ull | ((u64)(dpl) << 45))
+#define DESC_TYPE_TSS 9ull
+#define DESC_TYPE_LDT 2ull
+#define IDT_INTERRUPT_GATE 0x8e00ull
+#define OUR_FIRST_INDEX (0xe000 / 8)
+
+extern const u8 trap_common[]; // machine/cpu/trap_entry.S
+extern const u8 gate_text_start[], gate_text_end[], gate_syscall[], gate_syscall32[], gate_to_guest[], gate_hv_entry[];
+void gate_run(struct gate_trust *trust, u64 entry);
+
+static u64 in_gate(const u8 *symbol)
+{
+	return GATE_TEXT + (u64)(symbol - gate_text_start);
+}
+
+// Page-table building. Rights at the leaves; upper entries allow writing.
+static u64 *table_below(u64 *entry)
+{
+	if (!(*entry & PTE_P)) {
+		mpn_t mpn = frame_alloc();
+
+		if (mpn == MPN_NONE)
+			return NULL;
+		*entry = mpn << PAGE_SHIFT | PTE_P | PTE_W | PTE_A;
+	}
+	return frame_ptr((*entry & PTE_ADDR) >> PAGE_SHIFT);
+}
+
+static bool map_page(u64 *l3, u64 va, mpn_t mpn, u64 rights)
+{
+	u64 *l2 = table_below(&l3[(va >> 30) & 511]);
+	u64 *l1 = l2 ? table_below(&l2[(va >> 21) & 511]) : NULL;
+
+	if (!l1)
+		return false;
+	assert(!(l1[(va >> 12) & 511] & PTE_P));
+	l1[(va >> 12) & 511] = mpn << PAGE_SHIFT | rights | PTE_P | PTE_A | ((rights & PTE_W) ? PTE_D : 0);
+	return true;
+}
+
+#define RIGHTS_TEXT 0ull
+#define RIGHTS_RO PTE_NX
+#define RIGHTS_RW (PTE_W | PTE_NX)
+
+static void *map_new(u64 *l3, u64 va, unsigned pages, u64 rights)
+{
+	mpn_t mpn = frames_alloc(pages, 0);
+
+	if (mpn == MPN_NONE)
+		return NULL;
+	for (unsigned i = 0; i < pages; i++)
+		if (!map_page(l3, va + i * PAGE_SIZE, mpn + i, rights))
+			return NULL;
+	memset(frame_ptr(mpn), 0, pages * PAGE_SIZE);
+	return frame_ptr(mpn);
+}
+
+static bool map_run(u64 *l3, u64 va, mpn_t mpn, size_t pages, u64 rights)
+{
+	for (size_t i = 0; i < pages; i++)
+		if (!map_page(l3, va + i * PAGE_SIZE, mpn + i, rights))
+			return false;
+	return true;
+}
+
+static void fill_idt(u64 *idt)
+{
+	for (unsigned v = 0; v < 256; v++) {
+		u64 handler = GATE_TEXT + v * 16;
+		u64 dpl = v == VEC_BP || v == VEC_OF ? 3 : v == GATE_EXIT_VECTOR ? 1 : 0;
+		u64 ist = v == VEC_DB ? 1 : v == VEC_NMI ? 2 : v == VEC_DF ? 3 : v == VEC_MC ? 4 : 0;
+
+		idt[v * 2] = (handler & 0xffff) | (u64)SEL_HV_CS << 16 | ist << 32 | (IDT_INTERRUPT_GATE | dpl << 13) << 32 |
+			     (handler & 0xffff0000) << 32;
+		idt[v * 2 + 1] = handler >> 32;
+	}
+}
+
+static void fill_tss(u8 *tss)
+{
+	u64 rsp0 = GATE_STACK + PAGE_SIZE;
+	u16 io_map = 0x68;
+
+	memcpy(tss + 4, &rsp0, 8);
+	for (unsigned i = 0; i < GATE_IST_COUNT; i++) {
+		u64 ist = GATE_IST + (i + 1) * PAGE_SIZE;
+
+		memcpy(tss + 0x24 + i * 8, &ist, 8);
+	}
+	memcpy(tss + 0x66, &io_map, 2);
+}
+
+static void system_descriptor(u64 *at, u64 base, u32 limit, u64 type)
+{
+	at[0] = (limit & 0xffff) | (base & 0xffffff) << 16 | (0x80 | type) << 40 | ((base >> 24) & 0xff) << 56;
+	at[1] = base >> 32;
+}
+
+static void fill_own_descriptors(u64 *gdt)
+{
+	gdt[SEL_HV_CS / 8] = DESC_CODE64(0);
+	gdt[SEL_HV_SS / 8] = DESC_DATA(0);
+	gdt[SEL_R1_CS / 8] = DESC_CODE64(1);
+	gdt[SEL_R1_SS / 8] = DESC_DATA(1);
+	gdt[SEL_R3_SS / 8] = DESC_DATA(3);
+	gdt[SEL_R3_CS / 8] = DESC_CODE64(3);
+	system_descriptor(&gdt[SEL_TSS / 8], GATE_TSS, 0x67, DESC_TYPE_TSS);
+}
+
+enum status gate_create(struct gate *g, const struct gate_cache *cache)
+{
+	size_t text = (size_t)(gate_text_end - gate_text_start);
+	u8 *text_copy;
+	u64 *idt, *l3;
+
+	g->l3 = frame_alloc();
+	if (g->l3 == MPN_NONE)
+		return ST_NOMEM;
+	l3 = frame_ptr(g->l3);
+	text_copy = map_new(l3, GATE_TEXT, (unsigned)(ROUND_UP(text, PAGE_SIZE) >> PAGE_SHIFT), RIGHTS_TEXT);
+	idt = map_new(l3, GATE_IDT, 1, RIGHTS_RO);
+	g->tss = map_new(l3, GATE_TSS, 1, RIGHTS_RO);
+	g->trust = map_new(l3, GATE_TRUST, 1, RIGHTS_RO);
+	g->gdt = map_new(l3, GATE_GDT, 16, RIGHTS_RO);
+	g->ldt = map_new(l3, GATE_LDT, 16, RIGHTS_RO);
+	g->page = map_new(l3, GATE_VCPU, 1, RIGHTS_RW);
+	if (!text_copy || !idt || !g->tss || !g->trust || !g->gdt || !g->ldt || !g->page ||
+	    !map_new(l3, GATE_STACK, 1, RIGHTS_RW) || !map_new(l3, GATE_IST, GATE_IST_COUNT, RIGHTS_RW) ||
+	    !map_run(l3, GATE_TC, cache->code, cache->code_pages, RIGHTS_TEXT) ||
+	    !map_run(l3, GATE_LINKS, cache->links, cache->link_pages, RIGHTS_RO) ||
+	    !map_run(l3, GATE_IBTC, cache->ibtc, IBTC_ENTRIES * 8 / PAGE_SIZE, RIGHTS_RO))
+		return ST_NOMEM;
+	assert(text <= 16 * PAGE_SIZE);
+	memcpy(text_copy, gate_text_start, text);
+	fill_idt(idt);
+	fill_tss((u8 *)g->tss);
+	fill_own_descriptors(g->gdt);
+	return ST_OK;
+}
+
+u64 gate_filter_descriptor(u64 raw)
+{
+	const u64 s = BIT(44), accessed = BIT(40), code = BIT(43), conforming = BIT(42), p = BIT(47);
+	u64 dpl = (raw >> 45) & 3;
+
+	if (!(raw & s) || !(raw & p))
+		return 0;
+	if ((raw & code) && (raw & conforming)) // would run at the caller's ring: never ring 0, but keep the rule simple
+		raw &= ~conforming;
+	if (dpl == 0)
+		raw |= 1ull << 45;
+	return raw | accessed;
+}
+
+void gate_set_gdt(struct gate *g, unsigned index, u64 raw)
+{
+	if (index > 0 && index < OUR_FIRST_INDEX)
+		g->gdt[index] = gate_filter_descriptor(raw);
+}
+
+void gate_clear_gdt(struct gate *g)
+{
+	memset(g->gdt, 0, OUR_FIRST_INDEX * 8);
+}
+
+void gate_load_ldt(struct gate *g, unsigned entries)
+{
+	if (entries) {
+		system_descriptor(&g->gdt[SEL_LDT / 8], GATE_LDT, entries * 8 - 1, DESC_TYPE_LDT);
+		lldt(SEL_LDT);
+	} else {
+		lldt(0);
+	}
+}
+
+void gate_install(struct gate *g, u64 *cpu_root, u64 cpu_cr3)
+{
+	cpu_root[GATE_SLOT] = g->l3 << PAGE_SHIFT | PTE_P | PTE_W | PTE_A;
+	write_cr3(cpu_cr3);
+	g->trust->hv_cr3 = cpu_cr3;
+	g->trust->hv_entry = (u64)gate_hv_entry;
+	g->trust->hv_trap = (u64)trap_common;
+	// LTR marks the descriptor busy: once through the writable mapping, afterwards the register is only kept.
+	lgdt((u64)g->gdt, 0xffff);
+	g->gdt[SEL_TSS / 8] &= ~BIT(41);
+	ltr(SEL_TSS);
+	lgdt(GATE_GDT, 0xffff);
+	lidt(GATE_IDT, 0xfff);
+	wrmsr(MSR_LSTAR, in_gate(gate_syscall));
+	wrmsr(MSR_CSTAR, in_gate(gate_syscall32));
+	wrmsr(MSR_STAR, (u64)SEL_HV_CS << 32);
+	wrmsr(MSR_SFMASK, RFL_TF | RFL_NT | RFL_AC | RFL_DF | RFL_IF | RFL_IOPL);
+	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SCE | EFER_NXE);
+}
+
+void gate_enter(struct gate *g)
+{
+	gate_run(g->trust, in_gate(gate_to_guest));
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT
+// Offsets that the gate's assembly uses; gate.c asserts each against the C structures of base/gate.h.
+#ifndef MACHINE_GATE_OFFSETS_H
+#define MACHINE_GATE_OFFSETS_H
+
+#define VP_VIF 0
+#define VP_SCRATCH 0x68
+#define VP_GPR 0x1f0
+#define VP_VECTOR 0x270
+#define VP_ERROR 0x278
+#define VP_RIP 0x280
+#define VP_CS 0x288
+#define VP_RFLAGS 0x290
+#define VP_RSP 0x298
+#define VP_SS 0x2a0
+#define VP_CR2 0x2a8
+
+#define GT_HV_CR3 0
+#define GT_HV_STACK 8
+#define GT_HV_ENTRY 16
+#define GT_GUEST_CR3 24
+#define GT_LSTAR_TC 32
+#define GT_SYSCALL_KEEP 40
+#define GT_SYSCALL_VIF 48
+#define GT_HV_TRAP 56
+
+#define GATE_FAULT 0x1000         // or-ed into the vector: the gate's own IRETQ faulted
+#define GATE_SYSCALL_EXIT 0x2000  // "vector": SYSCALL that the gate did not serve
+
+#endif

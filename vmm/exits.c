@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: MIT
+// What the hypervisor does at each exit. The machine state is raw (gate.page) when a handler starts; a handler that needs the
+// architectural state calls regs_from_machine() first; one that changes nothing the guest can see sets resume_raw.
+#include "vmm/vm.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "machine/cpu/cpu.h"
+#include "machine/cpu/traps.h"
+#include "machine/irq/time.h"
+
+static const char *const reason_names[EXIT_REASONS] = {
+	[EXIT_PAGE_FAULT_HIDDEN] = "hidden_fault", [EXIT_PAGE_FAULT_GUEST] = "guest_fault",
+	[EXIT_PAGE_WRITE] = "protected_write",	   [EXIT_MMIO] = "mmio",
+	[EXIT_EXCEPTION] = "exception",		   [EXIT_INTERRUPT] = "interrupt",
+	[EXIT_LINK] = "link",			   [EXIT_INDIRECT] = "indirect",
+	[EXIT_EMULATE] = "emulate",		   [EXIT_PENDING] = "event_check",
+	[EXIT_SYSCALL] = "syscall",		   [EXIT_GATE_FAULT] = "gate_fault",
+};
+
+const char *exit_reason_name(enum exit_reason r)
+{
+	return reason_names[r];
+}
+
+static void count_site(struct vcpu *v, enum exit_reason reason, u64 rip)
+{
+	struct hot_site *h = &v->hot[(rip ^ rip >> 10 ^ reason * 77) % HOT_SITES];
+
+	if (h->rip == rip && h->reason == reason) {
+		h->count++;
+	} else if (h->count > 1) {
+		h->count--;
+	} else {
+		*h = (struct hot_site){rip, reason, 1};
+	}
+}
+
+static void exit_is(struct vcpu *v, enum exit_reason reason)
+{
+	v->exits[reason].count++;
+}
+
+static struct x86_fault fault_of(unsigned vector, u64 error)
+{
+	return (struct x86_fault){.vector = (u8)vector, .has_error = vector_has_error_code(vector), .error = (u32)error};
+}
+
+// Runs one instruction in the emulator and delivers what it raises.
+void vcpu_emulate(struct vcpu *v)
+{
+	enum emul_result r;
+
+	assert(!v->in_machine);
+	regs_segments_in(v);
+	v->cpu.interrupt_shadow = false;
+	r = emul_step(&v->emul);
+	v->emulated++;
+	if (r == EMUL_FAULT) {
+		struct x86_fault fault = v->emul.fault;
+		bool soft = v->emul.soft;
+
+		vcpu_inject(v, &fault, soft, false);
+	} else if (r == EMUL_UNSUPPORTED) {
+		u8 bytes[15] = {0};
+		struct x86_fault fault;
+
+		(void)linear_access(v, v->cpu.rip, bytes, 8, EMUL_EXEC, &fault);
+		vm_end(v->vm, END_CRASH, 0, "cannot emulate instruction %02x %02x %02x %02x %02x %02x %02x %02x at %lx", bytes[0], bytes[1],
+		       bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7], v->cpu.rip);
+	}
+}
+
+// The same fault again and again means that filling the shadow does not help: a bug of ours, better loud than endless.
+static void watch_repeats(struct vcpu *v, u64 va)
+{
+	const struct vcpu_page *p = v->gate.page;
+
+	if (v->same_fault_rip != p->rip || v->same_fault_va != va) {
+		v->same_fault_rip = p->rip;
+		v->same_fault_va = va;
+		v->same_fault_count = 0;
+	} else if (++v->same_fault_count == 64) {
+		panic("one hidden fault for ever: rip %lx va %lx error %lx", p->rip, va, p->error);
+	}
+}
+
+static void page_fault(struct vcpu *v)
+{
+	struct vcpu_page *p = v->gate.page;
+	u64 va = p->cr2;
+	struct mmu_mode m = vcpu_mmu_mode(v);
+	struct guest_walk w;
+	struct x86_fault fault;
+
+	m.ac = p->rflags & RFL_AC;
+	switch (shadow_fault(v->vm->shadow, &m, va, (u32)p->error, &w, &fault)) {
+	case SHADOW_FIXED:
+		exit_is(v, EXIT_PAGE_FAULT_HIDDEN);
+		watch_repeats(v, va);
+		v->resume_raw = true;
+		return;
+	case SHADOW_INJECT:
+		exit_is(v, EXIT_PAGE_FAULT_GUEST);
+		regs_from_machine(v, true);
+		count_site(v, EXIT_PAGE_FAULT_GUEST, v->cpu.rip);
+		vcpu_inject(v, &fault, false, false);
+		return;
+	case SHADOW_EMULATE: {
+		enum exit_reason why = w.present && !gpa_ram(v->vm, w.gpa) ? EXIT_MMIO : EXIT_PAGE_WRITE;
+
+		exit_is(v, why);
+		regs_from_machine(v, true);
+		count_site(v, why, v->cpu.rip);
+		vcpu_emulate(v);
+		return;
+	}
+	case SHADOW_NOMEM:
+		vm_end(v->vm, END_CRASH, 0, "no memory for shadow page tables");
+		return;
+	}
+}
+
+static void translated_exit(struct vcpu *v)
+{
+	struct vcpu_page *p = v->gate.page;
+	struct bt_exit x = bt_exit_at(v->vm->bt, p->rip);
+	u64 flushes = bt_get_stats(v->vm->bt)->flushes, entry;
+
+	if (x.kind == BT_EXIT_NONE)
+		panic("exit from the translation cache at %lx is not ours", p->rip);
+	// Exits leave exact state: only RIP is told by the exit itself.
+	p->rip = x.kind == BT_EXIT_INDIRECT ? p->target : x.guest_rip;
+	regs_from_machine(v, false);
+	switch (x.kind) {
+	case BT_EXIT_LINK:
+		exit_is(v, EXIT_LINK);
+		entry = bt_entry(v->vm->bt, v->cpu.rip);
+		if (entry && flushes == bt_get_stats(v->vm->bt)->flushes)
+			bt_link(v->vm->bt, x.slot, entry);
+		break;
+	case BT_EXIT_INDIRECT:
+		exit_is(v, EXIT_INDIRECT);
+		if (bt_entry(v->vm->bt, v->cpu.rip))
+			bt_fill_ibtc(v->vm->bt, v->cpu.rip);
+		break;
+	case BT_EXIT_EMULATE:
+		exit_is(v, EXIT_EMULATE);
+		v->callouts++;
+		count_site(v, EXIT_EMULATE, v->cpu.rip);
+		vcpu_emulate(v);
+		break;
+	case BT_EXIT_PENDING:
+		exit_is(v, EXIT_PENDING);
+		break;
+	case BT_EXIT_NONE:
+		break;
+	}
+}
+
+// An exception other than a page fault. #GP and #UD may only be ours (ring 1 is not ring 0, UMIP, INT n under a filtered IDT):
+// the emulator decides, and raises it again if it is the guest's.
+static void exception(struct vcpu *v)
+{
+	struct vcpu_page *p = v->gate.page;
+	unsigned vector = (unsigned)p->vector;
+	struct x86_fault fault = fault_of(vector, p->error);
+
+	exit_is(v, EXIT_EXCEPTION);
+	regs_from_machine(v, true);
+	count_site(v, EXIT_EXCEPTION, v->cpu.rip);
+	if (vector == VEC_GP || (vector == VEC_UD && cpu_cpl(&v->cpu) == 0)) {
+		struct emul *e = &v->emul;
+		enum emul_result r;
+
+		regs_segments_in(v);
+		v->cpu.interrupt_shadow = false;
+		r = emul_step(e);
+		v->emulated++;
+		if (r == EMUL_FAULT)
+			fault = e->fault;
+		else if (r != EMUL_UNSUPPORTED)
+			return;
+		vcpu_inject(v, &fault, r == EMUL_FAULT && e->soft, false);
+		return;
+	}
+	if (vector == VEC_DB)
+		v->cpu.dr[6] = read_dr6();
+	vcpu_inject(v, &fault, vector == VEC_BP || vector == VEC_OF, false);
+}
+
+// SYSCALL from ring 3 that the gate did not serve: RCX and R11 are already the guest's.
+static void syscall_exit(struct vcpu *v)
+{
+	struct x86_cpu *c = &v->cpu;
+	struct vcpu_page *p = v->gate.page;
+	u64 flags = p->rflags;
+
+	exit_is(v, EXIT_SYSCALL);
+	regs_from_machine(v, true);
+	c->rflags = ((flags & (RFL_ARITH | RFL_DF | RFL_AC | RFL_ID | RFL_NT)) | (p->vif & RFL_IF) | RFL_FIXED) & ~c->sfmask;
+	c->rip = c->lstar;
+	c->seg[SEG_SS].attr &= ~(3u << 5);
+	c->seg[SEG_CS].attr = 3u << 5;
+	c->seg[SEG_CS].selector = (c->star >> 32) & 0xfffc;
+	c->seg[SEG_CS].attr = 0xb | SEG_ATTR_S | SEG_ATTR_P | SEG_ATTR_L | SEG_ATTR_G;
+	c->seg[SEG_SS].selector = c->seg[SEG_CS].selector + 8;
+	c->seg[SEG_SS].attr = 0x3 | SEG_ATTR_S | SEG_ATTR_P | SEG_ATTR_DB | SEG_ATTR_G;
+	v->gate.trust->lstar_tc = bt_entry(v->vm->bt, c->lstar);
+}
+
+static void gate_fault(struct vcpu *v)
+{
+	struct vcpu_page *p = v->gate.page;
+
+	exit_is(v, EXIT_GATE_FAULT);
+	regs_from_machine(v, true);
+	if (cpu_cpl(&v->cpu) == 3) {
+		// The machine refused the guest's user frame: what an IRET to it would have raised.
+		struct x86_fault fault = fault_of((unsigned)(p->vector & 0xff), p->error);
+
+		vcpu_inject(v, &fault, false, false);
+		return;
+	}
+	panic("entering ring 1 failed: vector %lx error %lx rip %lx", p->vector & 0xff, p->error, p->rip);
+}
+
+static bool is_machine_interrupt(u64 vector)
+{
+	return vector == VEC_NMI || vector == VEC_MC || (vector >= 0x20 && vector < 0x100 && vector != GATE_EXIT_VECTOR);
+}
+
+static void machine_interrupt(u64 vector)
+{
+	struct trap_frame f = {.vector = vector};
+
+	trap_handle(&f);
+}
+
+void vcpu_handle_exit(struct vcpu *v)
+{
+	u64 vector = v->gate.page->vector;
+
+	if (vector == VEC_PF) {
+		page_fault(v);
+	} else if (vector == GATE_EXIT_VECTOR && saved_rpl(v) == 1) {
+		translated_exit(v);
+	} else if (is_machine_interrupt(vector)) {
+		exit_is(v, EXIT_INTERRUPT);
+		machine_interrupt(vector);
+		v->resume_raw = true;
+	} else if (vector == GATE_SYSCALL_EXIT) {
+		syscall_exit(v);
+	} else if (vector & GATE_FAULT) {
+		gate_fault(v);
+	} else {
+		exception(v);
+	}
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT
+// Debug knobs from the hypervisor's command line (docs/design/debugging.md).
+#ifndef VMM_KNOBS_H
+#define VMM_KNOBS_H
+
+#include "base/types.h"
+
+struct vmm_knobs {
+	u64 block_limit;         // bt.limit=N: translate only the first N blocks, emulate the rest
+	bool count_instructions; // bt.count=1: count kernel instructions executed in translated code
+	bool audit;              // mmu.audit=1: audit the shadow at each CR3 load
+};
+
+extern struct vmm_knobs vmm_knobs;
+
+#endif

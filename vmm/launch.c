@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+// From the bundle that the machine was started with to running VMs, and the end of the machine.
+#include "vmm/launch.h"
+
+#include "base/fmt.h"
+#include "base/log.h"
+#include "machine/boot/boot_info.h"
+#include "machine/mm/frames.h"
+#include "vmm/control.h"
+#include "vmm/knobs.h"
+#include "vmm/service.h"
+#include "vmm/vm.h"
+
+struct vmm_knobs vmm_knobs;
+static struct bundle_vms descriptions; // large
+
+static u64 number(const struct boot_info *bi, const char *key)
+{
+	char text[24];
+	u64 n = 0;
+
+	if (!boot_option(bi, key, text, sizeof(text)))
+		return 0;
+	for (const char *p = text; *p >= '0' && *p <= '9'; p++)
+		n = n * 10 + (u64)(*p - '0');
+	return n;
+}
+
+static void read_knobs(const struct boot_info *bi)
+{
+	vmm_knobs.block_limit = number(bi, "bt.limit");
+	vmm_knobs.count_instructions = number(bi, "bt.count");
+	vmm_knobs.audit = number(bi, "mmu.audit");
+}
+
+static void failed(const char *name, const char *reason)
+{
+	log_err("%s: %s", name, reason);
+	control_vm_ended(&service_control, name, TZ_END_CRASH, reason, 0);
+}
+
+static void run_vm(const struct bundle *bundle, const struct vm_config *config)
+{
+	char error[200] = "";
+	struct vm *vm = vm_create(bundle, config, error, sizeof(error));
+
+	if (!vm) {
+		failed(config->name, error);
+		return;
+	}
+	service_init(vm);
+	log_info("%s: starting, %lu MiB", config->name, config->memory / MIB);
+	vcpu_run(&vm->vcpu);
+	service_vm_ended(vm);
+}
+
+void vmm_launch(const struct boot_info *bi)
+{
+	struct bundle bundle;
+
+	read_knobs(bi);
+	service_init(NULL);
+	if (bi->module_count == 0) {
+		log_err("no bundle: start with `trapeze run VMFILE`, or give the loader a bundle as first module");
+	} else if (bundle_open(&bundle, (const u8 *)frame_ptr(0) + bi->modules[0].start, bi->modules[0].len) != ST_OK) {
+		failed("bundle", "the first module is not a bundle");
+	} else if (bundle_vms(&bundle, &descriptions) != ST_OK) {
+		failed("bundle", descriptions.error ? descriptions.error : "damaged");
+	} else {
+		for (unsigned i = 0; i < descriptions.count; i++)
+			run_vm(&bundle, &descriptions.vm[i]);
+	}
+	service_shutdown();
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT
+// Moves guest state between its two homes: the machine's registers as an exit left them (gate.page, segment registers, FS
+// and GS bases) and struct x86_cpu.
+#include "vmm/vm.h"
+
+#include "base/assert.h"
+#include "machine/cpu/cpu.h"
+#include "machine/cpu/segments.h"
+
+#define RFL_REAL_KEEP (RFL_ARITH | RFL_TF | RFL_DF | RFL_NT | RFL_AC | RFL_ID | RFL_RF)
+
+// Selectors of CPL-0 code as the guest should see them in frames: what SYSCALL loads, or what the loader set before.
+static void kernel_segments(struct vcpu *v)
+{
+	struct x86_cpu *c = &v->cpu;
+
+	if (SEG_ATTR_DPL(c->seg[SEG_CS].attr) == 0 && cpu_cpl(c) == 0)
+		return;
+	c->seg[SEG_CS].selector = (c->star >> 32) & 0xfffc;
+	c->seg[SEG_CS].attr = 0xb | SEG_ATTR_S | SEG_ATTR_P | SEG_ATTR_L | SEG_ATTR_G;
+	c->seg[SEG_CS].limit = 0xffffffff;
+	c->seg[SEG_CS].base = 0;
+	c->seg[SEG_SS].selector = c->seg[SEG_CS].selector + 8;
+	c->seg[SEG_SS].attr = 0x3 | SEG_ATTR_S | SEG_ATTR_P | SEG_ATTR_DB | SEG_ATTR_G;
+	c->seg[SEG_SS].limit = 0xffffffff;
+	c->seg[SEG_SS].base = 0;
+}
+
+static void user_segments(struct vcpu *v, u16 cs, u16 ss)
+{
+	struct x86_cpu *c = &v->cpu;
+
+	if (c->seg[SEG_CS].selector != cs || cpu_cpl(c) != 3)
+		tables_fill_segment(v, &c->seg[SEG_CS], cs);
+	if (c->seg[SEG_SS].selector != ss || cpu_cpl(c) != 3)
+		tables_fill_segment(v, &c->seg[SEG_SS], ss);
+	c->seg[SEG_SS].attr |= 3 << 5; // CPL 3, whatever the descriptor has become
+	c->seg[SEG_SS].attr &= ~(u32)SEG_ATTR_UNUSABLE;
+}
+
+void regs_from_machine(struct vcpu *v, bool is_fault)
+{
+	struct vcpu_page *p = v->gate.page;
+	struct x86_cpu *c = &v->cpu;
+	u64 iopl = c->rflags & RFL_IOPL;
+
+	assert(v->in_machine);
+	v->in_machine = false;
+	for (unsigned i = 0; i < 16; i++)
+		c->gpr[i] = p->gpr[i];
+	c->gpr[R_RSP] = p->rsp;
+	c->rip = p->rip;
+	c->rflags = (p->rflags & RFL_REAL_KEEP) | RFL_FIXED | iopl;
+	if (saved_rpl(v) == 3) {
+		c->rflags |= p->vif & RFL_IF;
+		user_segments(v, (u16)p->cs, (u16)p->ss);
+		return;
+	}
+	kernel_segments(v);
+	if (bt_contains(v->vm->bt, c->rip)) {
+		bool finish = false;
+
+		bt_recover(v->vm->bt, c, p, is_fault, &finish);
+		c->rflags = (c->rflags & ~(RFL_IF | RFL_IOPL)) | (p->vif & RFL_IF) | iopl;
+		if (finish)
+			vcpu_emulate(v);
+	} else {
+		c->rflags |= p->vif & RFL_IF;
+	}
+}
+
+void regs_segments_in(struct vcpu *v)
+{
+	struct x86_cpu *c = &v->cpu;
+	static const u8 order[] = {SEG_DS, SEG_ES, SEG_FS, SEG_GS};
+
+	if (v->segments_live)
+		return;
+	v->segments_live = true;
+	for (unsigned i = 0; i < ARRAY_SIZE(order); i++) {
+		u16 sel = read_segment(order[i]);
+
+		if (sel != c->seg[order[i]].selector)
+			tables_fill_segment(v, &c->seg[order[i]], sel);
+	}
+	c->seg[SEG_FS].base = rdfsbase();
+	c->seg[SEG_GS].base = rdgsbase();
+	c->kernel_gs_base = v->gate.page->kernel_gs_base;
+}
+
+// A selector that the filtered table refuses (not present, system) is loaded as null: its next use by ring 1 or 3 faults and is
+// emulated.
+static u16 loadable(struct vcpu *v, u16 sel)
+{
+	const u64 *table = (sel & 4) ? v->gate.ldt : v->gate.gdt;
+
+	return (sel & ~3) && (table[sel >> 3] & BIT(47)) ? sel : 0;
+}
+
+void regs_segments_out(struct vcpu *v)
+{
+	struct x86_cpu *c = &v->cpu;
+	static const u8 order[] = {SEG_DS, SEG_ES, SEG_FS, SEG_GS};
+
+	if (!v->segments_live)
+		return;
+	for (unsigned i = 0; i < ARRAY_SIZE(order); i++) {
+		u16 sel = c->seg[order[i]].selector;
+
+		if (sel != read_segment(order[i]))
+			write_segment(order[i], loadable(v, sel));
+	}
+	wrfsbase(c->seg[SEG_FS].base);
+	wrgsbase(c->seg[SEG_GS].base);
+	v->gate.page->kernel_gs_base = c->kernel_gs_base;
+	v->segments_live = false;
+}
+
+void regs_to_machine(struct vcpu *v, u64 machine_rip)
+{
+	struct vcpu_page *p = v->gate.page;
+	const struct x86_cpu *c = &v->cpu;
+	bool user = cpu_cpl(c) == 3;
+
+	assert(!v->in_machine);
+	for (unsigned i = 0; i < 16; i++)
+		p->gpr[i] = c->gpr[i];
+	p->rsp = c->gpr[R_RSP];
+	p->rip = machine_rip;
+	p->rflags = (c->rflags & RFL_REAL_KEEP) | RFL_FIXED | RFL_IF;
+	p->vif = c->rflags & RFL_IF;
+	p->cs = user ? c->seg[SEG_CS].selector : SEL_R1_CS;
+	p->ss = user ? c->seg[SEG_SS].selector : SEL_R1_SS;
+	regs_segments_out(v);
+	v->in_machine = true;
+}
+
+void regs_control_out(struct vcpu *v)
+{
+	const struct x86_cpu *c = &v->cpu;
+	u64 cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_WP | CR0_PG | (c->cr0 & (CR0_MP | CR0_EM | CR0_TS | CR0_AM));
+	u64 mine = read_cr4() & ~(CR4_SMEP | CR4_SMAP | CR4_TSD | CR4_DE | CR4_OSXSAVE | CR4_PGE);
+	u64 cr4 = mine | (c->cr4 & (CR4_SMEP | CR4_SMAP | CR4_TSD | CR4_DE | CR4_OSXSAVE));
+
+	if (read_cr0() != cr0)
+		write_cr0(cr0);
+	if (read_cr4() != cr4)
+		write_cr4(cr4);
+}

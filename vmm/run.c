@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT
+// The run loop of a vCPU: deliver what is due, choose how to run (natively in ring 3, translated in ring 1, emulated), enter the
+// guest world, handle the exit. One CPU owns the vCPU while it is in here; interrupts are off but while idle.
+#include "vmm/vm.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "machine/cpu/cpu.h"
+#include "machine/irq/lapic.h"
+#include "machine/irq/time.h"
+#include "machine/mm/frames.h"
+#include "vmm/service.h"
+
+// How long emulation may go on before devices and the control channel are looked at again.
+#define EMULATE_BURST 64
+
+static void devices_advance(struct vcpu *v, u64 now)
+{
+	struct platform *p = &v->vm->platform;
+
+	if (platform_next_event(p, now) <= now)
+		platform_advance(p, now);
+}
+
+// Brings the vCPU to architectural state and delivers an interrupt if it accepts one.
+static void deliver(struct vcpu *v, u64 now)
+{
+	struct vcpu_page *page = v->gate.page;
+
+	if (!platform_interrupt_pending(&v->vm->platform)) {
+		page->pending = 0;
+		return;
+	}
+	if (v->in_machine) {
+		if (!(page->vif & RFL_IF)) {
+			page->pending = 1;
+			return;
+		}
+		regs_from_machine(v, false);
+		v->resume_raw = false;
+	}
+	vcpu_deliver_interrupts(v, now);
+	page->pending = platform_interrupt_pending(&v->vm->platform);
+}
+
+static void arm_timer(struct vcpu *v, u64 now)
+{
+	u64 next = platform_next_event(&v->vm->platform, now);
+
+	u64 wait = MIN(MAX(next, now) - now, SERVICE_PERIOD_NS);
+
+	timer_arm(rdtsc() + wait * tsc_khz() / 1000000);
+}
+
+// The guest halted: the CPU sleeps until something may wake it.
+static void idle(struct vcpu *v)
+{
+	u64 start = time_ns(), now = start;
+
+	vm_console_flush(v->vm);
+	while (v->vm->state != VM_ENDED) {
+		devices_advance(v, now);
+		if (platform_interrupt_pending(&v->vm->platform))
+			break;
+		arm_timer(v, now);
+		sti_hlt();
+		cli();
+		service_poll();
+		now = time_ns();
+	}
+	v->idle_ns += now - start;
+}
+
+static bool runs_translated(const struct x86_cpu *c)
+{
+	return cpu_cpl(c) == 0 && cpu_long_mode(c) && (c->cr0 & CR0_PG) && !(c->rflags & RFL_TF);
+}
+
+// Emulates until translated or user code can run. False: the VM ended, halted or is to be looked after first.
+static bool prepare(struct vcpu *v)
+{
+	for (unsigned i = 0; i < EMULATE_BURST; i++) {
+		struct x86_cpu *c = &v->cpu;
+		u64 entry;
+
+		if (v->vm->state == VM_ENDED || c->halted)
+			return false;
+		if (!c->interrupt_shadow && cpu_cpl(c) == 3) {
+			regs_to_machine(v, c->rip);
+			return true;
+		}
+		if (!c->interrupt_shadow && runs_translated(c)) {
+			entry = bt_entry(v->vm->bt, c->rip);
+			if (entry) {
+				regs_to_machine(v, entry);
+				return true;
+			}
+		}
+		vcpu_emulate(v);
+		if ((c->rflags & RFL_IF) && v->gate.page->pending)
+			return false;
+	}
+	return false;
+}
+
+// Addresses of translated code that the gate keeps follow the cache.
+static void refresh_cache_addresses(struct vcpu *v)
+{
+	u64 generation = bt_generation(v->vm->bt);
+
+	if (generation == v->cache_generation)
+		return;
+	v->cache_generation = generation;
+	v->gate.trust->lstar_tc = v->cpu.lstar ? bt_find(v->vm->bt, v->cpu.lstar) : 0;
+}
+
+static void enter(struct vcpu *v)
+{
+	v->resume_raw = false;
+	refresh_cache_addresses(v);
+	v->crossings++;
+	arm_timer(v, time_ns());
+	gate_enter(&v->gate);
+	vcpu_handle_exit(v);
+}
+
+void vcpu_run(struct vcpu *v)
+{
+	struct vm *vm = v->vm;
+
+	gate_install(&v->gate, frame_ptr(this_cpu()->root), this_cpu()->root << PAGE_SHIFT);
+	regs_control_out(v);
+	while (vm->state != VM_ENDED) {
+		u64 now = time_ns();
+
+		service_poll();
+		devices_advance(v, now);
+		if (v->cpu.halted) {
+			idle(v);
+			now = time_ns();
+		}
+		deliver(v, now);
+		if (v->cpu.halted && !v->in_machine) // woken by something that does not deliver
+			continue;
+		if (!v->in_machine && !prepare(v))
+			continue;
+		enter(v);
+	}
+	vm_console_flush(vm);
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT
+// What the hypervisor does beside running guests: the control channel. Polled between exits and by the timer.
+#ifndef VMM_SERVICE_H
+#define VMM_SERVICE_H
+
+#include "base/types.h"
+#include "vmm/vm.h"
+
+#define SERVICE_PERIOD_NS 100000000ull // at least this often while a guest computes
+
+extern struct control service_control;
+
+void service_init(struct vm *vm);
+void service_poll(void);
+void service_console_out(struct vm *vm, const u8 *bytes, unsigned n);
+void service_vm_ended(struct vm *vm);
+NORETURN void service_shutdown(void);
+
+#endif

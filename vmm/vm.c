@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: MIT
+// Creates a VM from its description, and ends it. All memory that a VM needs is taken here, before it runs.
+#include "vmm/vm.h"
+
+#include "base/assert.h"
+#include "base/fmt.h"
+#include "base/log.h"
+#include "base/string.h"
+#include "core/platform/acpi.h"
+#include "core/platform/linux_boot.h"
+#include "machine/cpu/cpu.h"
+#include "machine/irq/time.h"
+#include "machine/mm/frames.h"
+#include "vmm/knobs.h"
+#include "vmm/service.h"
+
+#define LOW_RAM_MAX (3 * GIB)
+#define HIGH_RAM_BASE (4 * GIB)
+#define TC_CODE_BYTES (32 * MIB)
+#define TC_LINK_BYTES (8 * MIB)
+#define TC_META_BYTES (48 * MIB)
+
+static const char *const end_names[] = {
+	[END_NONE] = "running", [END_POWER_OFF] = TZ_END_POWEROFF, [END_RESET] = TZ_END_RESET,
+	[END_CRASH] = TZ_END_CRASH, [END_DESTROYED] = TZ_END_DESTROYED, [END_DEBUG_EXIT] = TZ_END_DEBUG_EXIT,
+};
+
+const char *vm_end_name(enum vm_end how)
+{
+	return end_names[how];
+}
+
+// The first reason wins.
+void vm_end(struct vm *vm, enum vm_end how, u32 value, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (vm->state == VM_ENDED)
+		return;
+	vm->state = VM_ENDED;
+	vm->end = how;
+	vm->end_value = value;
+	va_start(ap, fmt);
+	fmt_vsnprintf(vm->end_reason, sizeof(vm->end_reason), fmt, ap);
+	va_end(ap);
+	log_info("%s: %s: %s", vm->config.name, vm_end_name(how), vm->end_reason);
+}
+
+// ---- platform ports
+
+void vm_console_flush(struct vm *vm)
+{
+	if (vm->console_used)
+		service_console_out(vm, vm->console, vm->console_used);
+	vm->console_used = 0;
+}
+
+static void console_out(void *ctx, const u8 *bytes, unsigned n)
+{
+	struct vm *vm = ctx;
+
+	for (unsigned i = 0; i < n; i++) {
+		vm->console[vm->console_used++] = bytes[i];
+		if (vm->console_used == CONSOLE_BATCH || bytes[i] == '\n')
+			vm_console_flush(vm);
+	}
+}
+
+static void power_off(void *ctx)
+{
+	vm_end(ctx, END_POWER_OFF, 0, "powered off");
+}
+
+static void reset(void *ctx)
+{
+	vm_end(ctx, END_RESET, 0, "reset");
+}
+
+static void debug_exit(void *ctx, u32 value)
+{
+	vm_end(ctx, END_DEBUG_EXIT, value, "debug exit with %u", value);
+}
+
+static const struct platform_ports platform_ports = {
+	.console_out = console_out,
+	.power_off = power_off,
+	.reset = reset,
+	.debug_exit = debug_exit,
+};
+
+// ---- memory
+
+static bool fill_p2m(struct vm *vm, u64 base, u64 bytes)
+{
+	for (u64 i = 0; i < bytes >> PAGE_SHIFT; i++) {
+		mpn_t mpn = frame_alloc();
+
+		if (mpn == MPN_NONE)
+			return false;
+		vm->p2m[(base >> PAGE_SHIFT) + i] = mpn;
+	}
+	return true;
+}
+
+static void *take(struct vm *vm, size_t bytes)
+{
+	mpn_t mpn = frames_alloc(ROUND_UP(bytes, PAGE_SIZE) >> PAGE_SHIFT, 0);
+
+	if (mpn == MPN_NONE)
+		return NULL;
+	vm->overhead_bytes += ROUND_UP(bytes, PAGE_SIZE);
+	return frame_ptr(mpn);
+}
+
+static bool create_memory(struct vm *vm)
+{
+	u64 high;
+
+	vm->ram_bytes = vm->config.memory;
+	vm->low_bytes = MIN(vm->ram_bytes, LOW_RAM_MAX);
+	high = vm->ram_bytes - vm->low_bytes;
+	vm->ppn_limit = (high ? HIGH_RAM_BASE + high : vm->low_bytes) >> PAGE_SHIFT;
+	vm->p2m = take(vm, vm->ppn_limit * sizeof(mpn_t));
+	if (!vm->p2m)
+		return false;
+	for (ppn_t p = 0; p < vm->ppn_limit; p++)
+		vm->p2m[p] = MPN_NONE;
+	return fill_p2m(vm, 0, 0xa0000) && fill_p2m(vm, 0xc0000, vm->low_bytes - 0xc0000) && fill_p2m(vm, HIGH_RAM_BASE, high);
+}
+
+static bool create_shadow(struct vm *vm)
+{
+	struct shadow_config c = {
+		.ports = &vmm_shadow_ports,
+		.ctx = vm,
+		.ppn_limit = vm->ppn_limit,
+		.gate_l3 = vm->vcpu.gate.l3,
+	};
+
+	// Tables for twice the VM's memory mapped once, and a floor for small VMs.
+	c.max_tables = (u32)MIN(MAX(vm->ram_bytes / PAGE_SIZE / 128, 2048ull), 16384ull);
+	vm->shadow_table_limit = c.max_tables;
+	c.memory_size = shadow_memory_needed(c.ppn_limit, c.max_tables);
+	c.memory = take(vm, c.memory_size);
+	if (!c.memory)
+		return false;
+	memset(c.memory, 0, c.memory_size);
+	vm->shadow = shadow_create(&c);
+	return vm->shadow != NULL;
+}
+
+static bool create_cache(struct vm *vm)
+{
+	struct gate_cache *c = &vm->cache;
+	void *code = take(vm, TC_CODE_BYTES), *links = take(vm, TC_LINK_BYTES), *ibtc = take(vm, IBTC_ENTRIES * 8);
+
+	if (!code || !links || !ibtc)
+		return false;
+	*c = (struct gate_cache){ptr_mpn(code), ptr_mpn(links), ptr_mpn(ibtc), TC_CODE_BYTES >> PAGE_SHIFT,
+				 TC_LINK_BYTES >> PAGE_SHIFT};
+	return gate_create(&vm->vcpu.gate, c) == ST_OK;
+}
+
+static bool create_translator(struct vm *vm)
+{
+	struct bt_config c = {
+		.code = frame_ptr(vm->cache.code),
+		.code_size = vm->cache.code_pages << PAGE_SHIFT,
+		.links = frame_ptr(vm->cache.links),
+		.link_count = (vm->cache.link_pages << PAGE_SHIFT) / 8,
+		.ibtc = frame_ptr(vm->cache.ibtc),
+		.meta = take(vm, TC_META_BYTES),
+		.meta_size = TC_META_BYTES,
+		.code_base = GATE_TC,
+		.links_base = GATE_LINKS,
+		.ibtc_base = GATE_IBTC,
+		.vcpu_base = GATE_VCPU,
+		.ports = &vmm_bt_ports,
+		.ctx = &vm->vcpu,
+		.block_limit = vmm_knobs.block_limit,
+		.count_blocks = vmm_knobs.count_instructions,
+		.guest_cs = 0x10,
+		.guest_ss = 0x18,
+		.user_cs = 0x33,
+		.user_ss = 0x2b,
+	};
+
+	if (!c.meta)
+		return false;
+	vm->bt = bt_create(&c);
+	return vm->bt != NULL;
+}
+
+// ---- loading
+
+static bool load_write(void *ctx, u64 gpa, const void *bytes, u64 len)
+{
+	struct vm *vm = ctx;
+	const u8 *in = bytes;
+
+	while (len) {
+		u64 n = MIN(len, PAGE_SIZE - (gpa & PAGE_MASK));
+		void *ram = gpa_ram(vm, gpa);
+
+		if (!ram)
+			return false;
+		memcpy(ram, in, n);
+		in += n, gpa += n, len -= n;
+	}
+	return true;
+}
+
+static bool load_linux(struct vm *vm, const struct bundle *bundle, char *error, size_t size)
+{
+	struct bundle_file kernel, ramdisk = {0};
+	struct linux_boot b = {
+		.cmdline = vm->config.cmdline,
+		.low_ram = vm->low_bytes,
+		.high_ram = vm->ram_bytes - vm->low_bytes,
+		.write = load_write,
+		.ctx = vm,
+	};
+	const char *wrong;
+
+	if (bundle_find(bundle, vm->config.kernel, &kernel) != ST_OK ||
+	    (vm->config.ramdisk[0] && bundle_find(bundle, vm->config.ramdisk, &ramdisk) != ST_OK)) {
+		fmt_snprintf(error, size, "kernel or ramdisk is not in the bundle");
+		return false;
+	}
+	b.image = kernel.data;
+	b.image_size = kernel.size;
+	b.ramdisk = ramdisk.data;
+	b.ramdisk_size = ramdisk.size;
+	b.rsdp = acpi_build(load_write, vm);
+	wrong = linux_boot_load(&b, &vm->vcpu.cpu);
+	if (wrong)
+		fmt_snprintf(error, size, "kernel: %s", wrong);
+	return !wrong;
+}
+
+static void create_platform(struct vm *vm)
+{
+	struct platform_config c = {
+		.ports = &platform_ports,
+		.ctx = vm,
+		.low_ram = vm->low_bytes,
+		.high_ram = vm->ram_bytes - vm->low_bytes,
+		.boot_seconds = wallclock_seconds(),
+		.tsc_khz = tsc_khz(),
+	};
+
+	platform_init(&vm->platform, &c);
+}
+
+static void create_vcpu(struct vm *vm)
+{
+	struct vcpu *v = &vm->vcpu;
+
+	v->vm = vm;
+	v->emul = (struct emul){.cpu = &v->cpu, .ports = &vmm_emul_ports, .ctx = v};
+	v->segments_live = true;
+}
+
+struct vm *vm_create(const struct bundle *bundle, const struct vm_config *config, char *error, size_t error_size)
+{
+	static struct vm the_vm; // one in this version
+
+	struct vm *vm = &the_vm;
+
+	memset(vm, 0, sizeof(*vm));
+	vm->config = *config;
+	create_vcpu(vm);
+	if (!create_memory(vm) || !create_cache(vm) || !create_shadow(vm) || !create_translator(vm)) {
+		fmt_snprintf(error, error_size, "not enough machine memory for %llu MiB",
+			     (unsigned long long)(config->memory / MIB));
+		return NULL;
+	}
+	vm->created_ns = time_ns();
+	create_platform(vm);
+	if (!load_linux(vm, bundle, error, error_size))
+		return NULL;
+	vcpu_load_root(&vm->vcpu);
+	return vm->state == VM_ENDED ? NULL : vm;
+}

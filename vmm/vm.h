@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+// A virtual machine and its virtual CPU (one for now): where core's pure parts meet the machine.
+//
+// A vCPU's state has two homes. While the guest runs, its general registers, flags, segment registers and FPU are the
+// machine's; at an exit the general ones are in the gate's vcpu_page. regs.c moves them to and from struct x86_cpu, which
+// holds the architectural truth whenever the emulator, injection or the control channel need it.
+#ifndef VMM_VM_H
+#define VMM_VM_H
+
+#include "base/types.h"
+#include "core/bt/bt.h"
+#include "core/emul/emul.h"
+#include "core/mmu/shadow.h"
+#include "core/platform/platform.h"
+#include "core/x86/cpu.h"
+#include "machine/gate/gate.h"
+#include "vmm/bundle.h"
+
+// Reasons for leaving the guest world; names in exits.c, published in statistics.
+enum exit_reason {
+	EXIT_PAGE_FAULT_HIDDEN,
+	EXIT_PAGE_FAULT_GUEST,
+	EXIT_PAGE_WRITE, // write to a protected frame
+	EXIT_MMIO,
+	EXIT_EXCEPTION,
+	EXIT_INTERRUPT, // the machine's timer or a device of ours
+	EXIT_LINK,
+	EXIT_INDIRECT,
+	EXIT_EMULATE,
+	EXIT_PENDING,
+	EXIT_SYSCALL,
+	EXIT_GATE_FAULT,
+	EXIT_REASONS,
+};
+
+struct exit_counter {
+	u64 count, ns;
+};
+
+// A small table of the guest addresses that leave most often.
+#define HOT_SITES 1024
+struct hot_site {
+	u64 rip;
+	u32 reason;
+	u32 count;
+};
+
+struct vm;
+
+struct vcpu {
+	struct vm *vm;
+	struct x86_cpu cpu;
+	struct emul emul;
+	struct gate gate;
+	bool in_machine;    // general registers are in gate.page (raw exit state), not in cpu
+	bool segments_live; // segment registers and bases in cpu equal the machine's
+	bool resume_raw;    // nothing changed: run on at the saved machine state
+	u64 cache_generation;
+	struct exit_counter exits[EXIT_REASONS];
+	struct hot_site hot[HOT_SITES];
+	u64 crossings, emulated, callouts, injected;
+	u64 idle_ns, run_started_ns;
+	u64 same_fault_rip, same_fault_va;
+	unsigned same_fault_count;
+};
+
+enum vm_state { VM_RUNNING, VM_IDLE, VM_ENDED };
+enum vm_end { END_NONE, END_POWER_OFF, END_RESET, END_CRASH, END_DESTROYED, END_DEBUG_EXIT };
+
+#define CONSOLE_BATCH 512
+
+struct vm {
+	struct vm_config config;
+	enum vm_state state;
+	enum vm_end end;
+	u32 end_value;
+	char end_reason[200];
+
+	mpn_t *p2m;       // by ppn; MPN_NONE: no RAM there
+	ppn_t ppn_limit;
+	u64 ram_bytes, low_bytes, overhead_bytes;
+
+	struct shadow *shadow;
+	u32 shadow_tables, shadow_table_limit;
+	struct bt *bt;
+	struct gate_cache cache;
+	struct platform platform;
+	struct vcpu vcpu;
+
+	u8 console[CONSOLE_BATCH];
+	unsigned console_used;
+	bool flush_all_seen;
+	u64 created_ns;
+};
+
+// vm.c
+struct vm *vm_create(const struct bundle *bundle, const struct vm_config *config, char *error, size_t error_size);
+void vm_end(struct vm *vm, enum vm_end how, u32 value, const char *fmt, ...) PRINTF(4, 5);
+void vm_console_flush(struct vm *vm);
+const char *vm_end_name(enum vm_end how);
+
+// gmem.c: guest-physical and guest-linear memory. The one helper by which the hypervisor writes guest memory.
+bool gpa_read(struct vm *vm, u64 gpa, void *buf, unsigned len);
+bool gpa_write(struct vm *vm, u64 gpa, const void *buf, unsigned len);
+void *gpa_ram(struct vm *vm, u64 gpa); // pointer to RAM, NULL elsewhere; valid up to the page's end
+struct mmu_mode vcpu_mmu_mode(const struct vcpu *v);
+enum emul_result linear_access(struct vcpu *v, u64 linear, void *buf, unsigned len, unsigned kind, struct x86_fault *fault);
+
+// ports.c
+extern const struct emul_ports vmm_emul_ports;
+extern const struct shadow_ports vmm_shadow_ports;
+extern const struct bt_ports vmm_bt_ports;
+void vcpu_load_root(struct vcpu *v);
+
+// tables.c: descriptor tables in use
+void tables_load_gdt(struct vcpu *v);
+void tables_load_ldt(struct vcpu *v);
+void tables_written(struct vcpu *v, ppn_t ppn);
+void tables_fill_segment(struct vcpu *v, struct x86_segment *seg, u16 selector);
+
+// regs.c
+void regs_from_machine(struct vcpu *v, bool is_fault); // general registers and, lazily, segments
+void regs_segments_in(struct vcpu *v);
+void regs_segments_out(struct vcpu *v);
+void regs_to_machine(struct vcpu *v, u64 machine_rip);
+void regs_control_out(struct vcpu *v); // CR0, CR4, XCR0 of the machine from the guest's
+static inline unsigned saved_rpl(const struct vcpu *v)
+{
+	return v->gate.page->cs & 3;
+}
+
+// inject.c
+void vcpu_inject(struct vcpu *v, const struct x86_fault *fault, bool soft, bool external);
+bool vcpu_deliver_interrupts(struct vcpu *v, u64 now);
+
+// exits.c
+void vcpu_handle_exit(struct vcpu *v);
+void vcpu_emulate(struct vcpu *v);
+const char *exit_reason_name(enum exit_reason r);
+
+// run.c
+void vcpu_run(struct vcpu *v);
+
+#endif
