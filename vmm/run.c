@@ -9,6 +9,7 @@
 #include "machine/irq/lapic.h"
 #include "machine/irq/time.h"
 #include "machine/mm/frames.h"
+#include "vmm/check.h"
 #include "vmm/service.h"
 
 // How long emulation may go on before devices and the control channel are looked at again.
@@ -120,6 +121,9 @@ static void enter(struct vcpu *v)
 	refresh_cache_addresses(v);
 	v->crossings++;
 	arm_timer(v, time_ns());
+#ifdef TRAPEZE_DEBUG
+	check_entry(v);
+#endif
 	gate_enter(&v->gate);
 	vcpu_handle_exit(v);
 }

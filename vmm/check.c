@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT
+// Debug builds: before each entry, walk the root that is about to be loaded for everything the machine will touch before the
+// guest's first instruction. A hole there is a silent triple fault otherwise.
+#include "vmm/check.h"
+
+#include "base/assert.h"
+#include "machine/mm/frames.h"
+
+static u64 leaf(u64 root, u64 va)
+{
+	u64 entry = root;
+
+	for (int shift = 39; shift >= 12; shift -= 9) {
+		const u64 *table = frame_ptr((entry & PTE_ADDR) >> PAGE_SHIFT);
+
+		entry = table[(va >> shift) & 511];
+		if (!(entry & PTE_P))
+			return 0;
+	}
+	return entry;
+}
+
+static void need(u64 root, u64 va, u64 must, u64 must_not, const char *what)
+{
+	u64 e = leaf(root, va);
+
+	if (!(e & PTE_P) || (e & must) != must || (e & must_not))
+		panic("entry check: %s at %lx maps to %lx under root %lx", what, va, e, root);
+}
+
+void check_entry(const struct vcpu *v)
+{
+	u64 root = v->gate.trust->guest_cr3;
+	const struct vcpu_page *p = v->gate.page;
+
+	need(root, GATE_TEXT, 0, PTE_W | PTE_U | PTE_NX, "gate text");
+	need(root, GATE_IDT, PTE_NX, PTE_W | PTE_U, "IDT");
+	need(root, GATE_GDT, PTE_NX, PTE_W | PTE_U, "GDT");
+	need(root, GATE_GDT + SEL_R1_CS, PTE_NX, PTE_W | PTE_U, "GDT, ours");
+	need(root, GATE_TSS, PTE_NX, PTE_W | PTE_U, "TSS");
+	need(root, GATE_TRUST, PTE_NX, PTE_W | PTE_U, "trusted page");
+	need(root, GATE_VCPU, PTE_NX | PTE_W, PTE_U, "vCPU page");
+	need(root, GATE_STACK, PTE_NX | PTE_W, PTE_U, "entry stack");
+	for (unsigned i = 0; i < GATE_IST_COUNT; i++)
+		need(root, GATE_IST + i * PAGE_SIZE, PTE_NX | PTE_W, PTE_U, "IST stack");
+	if ((p->cs & 3) == 1) {
+		need(root, p->rip, 0, PTE_W | PTE_U | PTE_NX, "translated code");
+		if (p->cs != SEL_R1_CS || p->ss != SEL_R1_SS)
+			panic("entry check: ring 1 with CS %lx SS %lx", p->cs, p->ss);
+	} else if ((p->cs & 3) != 3) {
+		panic("entry check: CS %lx", p->cs);
+	}
+}

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: MIT
+#ifndef VMM_CHECK_H
+#define VMM_CHECK_H
+
+#include "vmm/vm.h"
+
+// Panics when the guest world cannot be entered with what gate.page and the trusted page hold.
+void check_entry(const struct vcpu *v);
+
+#endif
