@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: MIT
-# build/trapeze.elf: freestanding, position-independent code linked at a fixed address, no SSE.
-HV_FLAGS = $(STD) $(WARN) $(DEBUG_FLAGS) -O2 -g -ffreestanding -nostdinc -isystem $(shell $(CC) -print-file-name=include) \
+# build/trapeze.elf: freestanding, position-independent code linked at a fixed address, no SSE. Linked twice: the panic
+# report's symbol table is made from the first link (its text has the same addresses in both).
+HV_FLAGS = $(STD) $(WARN) $(DEBUG_FLAGS) -O2 -g -ffreestanding -nostdinc -isystem $(HV_GCC_INC) \
 	-mgeneral-regs-only -mno-red-zone -fPIE -fvisibility=hidden -fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables \
-	-fno-omit-frame-pointer -ffunction-sections -fno-strict-aliasing
+	-fno-omit-frame-pointer -fno-optimize-sibling-calls -ffunction-sections -fno-strict-aliasing
+HV_GCC_INC := $(shell $(CC) -print-file-name=include)
 HV_INC = $(INC)
 HV_C = $(wildcard base/*.c core/*/*.c machine/*/*.c vmm/*.c)
 HV_S = $(wildcard machine/*/*.S)
 HV_OBJ = $(HV_C:%.c=$(B)/hv/%.o) $(HV_S:%.S=$(B)/hv/%.S.o) $(ZYDIS_SRC:%.c=$(B)/hv/%.o)
+HV_LDS = machine/boot/trapeze.lds
+HV_LINK = $(CC) -nostdlib -static -no-pie -Wl,--gc-sections,--build-id=none,-z,noexecstack,-z,max-page-size=4096,--no-warn-rwx-segments \
+	-T $(HV_LDS)
 
 $(B)/hv/$(ZYDIS)/%.o: $(ZYDIS)/%.c
 	@mkdir -p $(@D)
@@ -16,7 +21,13 @@ $(B)/hv/%.o: %.c
 	$(CC) $(HV_FLAGS) $(ZYDIS_DEF) $(HV_INC) -MMD -MP -c $< -o $@
 $(B)/hv/%.S.o: %.S
 	@mkdir -p $(@D)
-	$(CC) $(HV_FLAGS) -D__ASSEMBLER__ $(HV_INC) -MMD -MP -c $< -o $@
-$(B)/trapeze.elf: $(HV_OBJ) machine/boot/trapeze.lds
-	$(CC) -nostdlib -static -no-pie -Wl,--gc-sections,--build-id=none,-z,noexecstack,-z,max-page-size=4096 -T machine/boot/trapeze.lds $(HV_OBJ) -o $@
+	$(CC) $(HV_FLAGS) $(HV_INC) -MMD -MP -c $< -o $@
+# Its loops must not become calls to memcpy and memset.
+$(B)/hv/base/string.o: HV_FLAGS += -fno-tree-loop-distribute-patterns
+
+$(B)/trapeze.elf: $(HV_OBJ) $(HV_LDS) scripts/gen-symbols
+	scripts/gen-symbols >$(B)/symbols0.S
+	$(HV_LINK) $(HV_OBJ) $(B)/symbols0.S -o $(B)/trapeze0.elf
+	scripts/gen-symbols $(B)/trapeze0.elf >$(B)/symbols.S
+	$(HV_LINK) $(HV_OBJ) $(B)/symbols.S -o $@
 -include $(HV_OBJ:.o=.d)
