@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+// The PC that an unmodified guest finds: interrupt controllers, timers, clock, serial port, ACPI and an empty PCI bus.
+// See docs/design/platform.md.
+//
+// Everything is a state machine: `now` is guest time in nanoseconds and never decreases from call to call; effects leave
+// through struct platform_ports. One struct platform is one VM's; it holds no pointers but the configuration's.
+#ifndef CORE_PLATFORM_PLATFORM_H
+#define CORE_PLATFORM_PLATFORM_H
+
+#include "core/platform/ioapic.h"
+#include "core/platform/lapic.h"
+#include "core/platform/pci.h"
+#include "core/platform/pic.h"
+#include "core/platform/pit.h"
+#include "core/platform/pm.h"
+#include "core/platform/rtc.h"
+#include "core/platform/uart.h"
+
+// Any port may be NULL.
+struct platform_ports {
+	void (*console_out)(void *ctx, const u8 *bytes, unsigned n);
+	void (*power_off)(void *ctx);
+	void (*reset)(void *ctx);
+	void (*debug_exit)(void *ctx, u32 value);
+	void (*irq_changed)(void *ctx); // an interrupt or NMI may now be deliverable that was not before
+};
+
+struct platform_config {
+	const struct platform_ports *ports;
+	void *ctx;
+	u64 mem_low, mem_high; // bytes of RAM below and above 4 GiB
+	u64 wall_seconds;      // since 1970, at now == 0: what the RTC shows
+	u32 tsc_khz;           // for the TSC deadline timer
+	u64 tsc_base;          // guest TSC at now == 0
+	bool x2apic;           // offer x2APIC mode
+	bool tsc_deadline;     // offer the TSC deadline timer
+};
+
+struct platform {
+	struct platform_config config;
+	struct pic pic;
+	struct pit pit;
+	struct rtc rtc;
+	struct uart uart;
+	struct lapic lapic;
+	struct ioapic ioapic;
+	struct pci pci;
+	struct pm pm;
+	u8 post;        // last value of port 0x80
+	u8 port_92;
+	bool deliverable; // what irq_changed last told
+	u64 unknown_in, unknown_out, last_unknown_port;
+};
+
+void platform_init(struct platform *p, const struct platform_config *c);
+
+// len 1, 2 or 4. Unknown ports read all ones and drop writes.
+u32 platform_in(struct platform *p, u64 now, u16 port, unsigned len);
+void platform_out(struct platform *p, u64 now, u16 port, unsigned len, u32 value);
+// REP OUTS: `count` elements of len bytes; console bytes leave in one piece.
+void platform_out_string(struct platform *p, u64 now, u16 port, unsigned len, const void *data, unsigned count);
+
+// A device answers at gpa (LAPIC, IOAPIC). Other addresses read all ones and drop writes.
+bool platform_is_mmio(const struct platform *p, u64 gpa);
+u64 platform_mmio_read(struct platform *p, u64 now, u64 gpa, unsigned len);
+void platform_mmio_write(struct platform *p, u64 now, u64 gpa, unsigned len, u64 value);
+
+// MSRs that devices own: APIC_BASE, TSC_DEADLINE, x2APIC. False: #GP.
+bool platform_rdmsr(struct platform *p, u64 now, u32 msr, u64 *value);
+bool platform_wrmsr(struct platform *p, u64 now, u32 msr, u64 value);
+u64 platform_get_cr8(const struct platform *p);
+void platform_set_cr8(struct platform *p, u64 value);
+
+// Absolute time of the next timer event (may lie in the past if it is overdue), NEVER (~0) for none.
+u64 platform_next_event(const struct platform *p, u64 now);
+void platform_advance(struct platform *p, u64 now);
+
+// Something the CPU would accept with IF=1: a LAPIC vector above PPR, or the PIC's output where LINT0 lets it through.
+bool platform_interrupt_pending(const struct platform *p);
+// Acknowledges it: the vector, or -1.
+int platform_acknowledge(struct platform *p, u64 now);
+bool platform_nmi_pending(const struct platform *p);
+bool platform_take_nmi(struct platform *p);
+
+unsigned platform_console_input(struct platform *p, u64 now, const u8 *bytes, unsigned n);
+void platform_power_button(struct platform *p, u64 now);
+// Input pin of the PIC (below 16) and of the IOAPIC, for devices that live elsewhere. gsi below 24.
+void platform_set_irq(struct platform *p, unsigned gsi, bool level);
+
+#endif
