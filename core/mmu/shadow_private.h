@@ -71,7 +71,7 @@ struct table {
 };
 
 // Faults that tests plant to prove that audit and model notice.
-enum { PLANT_SKIP_PROTECT = 1, PLANT_STALE_ENTRY = 2, PLANT_IGNORE_DIRTY = 4 };
+enum { PLANT_SKIP_PROTECT = 1, PLANT_STALE_ENTRY = 2, PLANT_IGNORE_DIRTY = 4, PLANT_NO_FLUSH = 8 };
 
 struct shadow {
 	const struct shadow_ports *ports;

@@ -67,6 +67,8 @@ void table_flush(struct shadow *s, const struct table *t, unsigned slot)
 {
 	u64 va = t->va | (u64)slot << level_shift(t->level);
 
+	if (unlikely(s->plant & PLANT_NO_FLUSH))
+		return;
 	if (t->multi || t->level > 1)
 		s->ports->flush(s->ctx, VA_ALL);
 	else
