@@ -73,4 +73,12 @@ enum emul_result emul_step(struct emul *e);
 // soft: INT n / INT3 / INTO (DPL check, return RIP already advanced by caller). EMUL_FAULT: a fault during delivery is in e->fault.
 enum emul_result emul_deliver(struct emul *e, const struct x86_fault *event, bool soft, bool external);
 
+// What to deliver when `second` occurs during the delivery of `first` (both exceptions; SDM 3A table 6-5).
+enum emul_escalation {
+	EMUL_SERIAL, // deliver the second; the first comes again by itself
+	EMUL_DOUBLE, // #DF with error code 0
+	EMUL_TRIPLE, // shutdown
+};
+enum emul_escalation emul_escalate(unsigned first, unsigned second);
+
 #endif

@@ -17,19 +17,29 @@ static bool decoder_for(enum insn_mode mode, ZydisDecoder *d)
 	return ZYAN_SUCCESS(ZydisDecoderInit(d, kinds[mode].mode, kinds[mode].width));
 }
 
-bool insn_decode(struct insn *in, enum insn_mode mode, const void *bytes, size_t available)
+enum insn_status insn_decode_status(struct insn *in, enum insn_mode mode, const void *bytes, size_t available)
 {
 	ZydisDecoder d;
+	ZyanStatus status;
 
 	if (!decoder_for(mode, &d))
-		return false;
+		return INSN_BAD;
 	if (available > sizeof(in->bytes))
 		available = sizeof(in->bytes);
-	if (ZYAN_FAILED(ZydisDecoderDecodeFull(&d, bytes, available, &in->d, in->op)))
-		return false;
+	status = ZydisDecoderDecodeFull(&d, bytes, available, &in->d, in->op);
+	if (ZYAN_FAILED(status)) {
+		if (status == ZYDIS_STATUS_NO_MORE_DATA)
+			return available < sizeof(in->bytes) ? INSN_SHORT : INSN_LONG;
+		return status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG ? INSN_LONG : INSN_BAD;
+	}
 	in->length = in->d.length;
 	memcpy(in->bytes, bytes, in->length);
-	return true;
+	return INSN_OK;
+}
+
+bool insn_decode(struct insn *in, enum insn_mode mode, const void *bytes, size_t available)
+{
+	return insn_decode_status(in, mode, bytes, available) == INSN_OK;
 }
 
 int insn_gpr_number(ZydisRegister r)
