@@ -1,0 +1,471 @@
+// SPDX-License-Identifier: MIT
+// Templates of copied and of sensitive instructions. Each has one point of commitment; the ranges before it roll back, those
+// behind it roll forward. Flags are kept unless the guest instruction itself loads them (POPF, IRET, SYSRET).
+#include "core/bt/internal.h"
+
+#include "base/string.h"
+
+#define SP_A BIT(R_RAX)
+#define SP_AC (BIT(R_RAX) | BIT(R_RCX))
+#define SP_ASP (BIT(R_RAX) | BIT(R_RSP))
+#define SP_ACSP (BIT(R_RAX) | BIT(R_RCX) | BIT(R_RSP))
+#define FIELD(f) offsetof(struct vcpu_page, f)
+#define STACK_TOP offsetof(struct vcpu_page, stack[31])
+
+static void fixed(struct bt_emit *e, unsigned off, unsigned spilled, unsigned fix)
+{
+	bt_range(e, (struct bt_range){.rule = BT_RIP_GUEST, .guest_off = (u16)off, .spilled = (u8)spilled, .fix = (u8)fix});
+}
+
+static void before(struct bt_emit *e, const struct bt_insn *in, unsigned spilled)
+{
+	fixed(e, in->off, spilled, 0);
+}
+
+static void after(struct bt_emit *e, const struct bt_insn *in, unsigned spilled)
+{
+	fixed(e, in->off + in->len, spilled, 0);
+}
+
+static void start(struct bt_emit *e, const struct bt_insn *in)
+{
+	fixed(e, in->off, 0, BT_START);
+}
+
+static void tail_emulate(struct bt_emit *e, const struct bt_insn *in, int cc, unsigned spilled)
+{
+	bt_jump_tail(e, cc, (struct bt_tail){.exit = BT_EXIT_EMULATE, .guest_off = in->off, .spilled = (u8)spilled});
+}
+
+// --- copied instructions ---
+
+bool bt_can_copy(const struct bt_insn *in)
+{
+	return !in->rip_relative || in->len < 15 || !bt_fits32(in->target);
+}
+
+void bt_emit_rebased(struct bt_emit *e, const struct bt_insn *in, const u8 *bytes, int base)
+{
+	u8 code[16];
+	unsigned n = in->modrm_off;
+
+	memcpy(code, bytes, n);
+	if (in->encoding == BT_ENC_LEGACY && in->prefix_off != 0xff)
+		code[in->prefix_off] &= (u8)~3; // REX.X and REX.B had no meaning
+	else if (in->encoding == BT_ENC_VEX3 || in->encoding == BT_ENC_EVEX)
+		code[in->prefix_off + 1] |= 0x60;
+	if (base < 0) {
+		u32 target = (u32)in->target;
+
+		code[n++] = (in->modrm & 0x38) | 4;
+		code[n++] = 0x25;
+		memcpy(code + n, &target, 4);
+		n += 4;
+	} else {
+		code[n++] = (in->modrm & 0x38) | (u8)base;
+	}
+	bt_put(e, code, n);
+	bt_put(e, bytes + in->disp_off + 4, in->len - in->disp_off - 4u);
+}
+
+// A register of rax..rdi that the instruction does not name or imply; rsp and rbp would change the segment or encoding.
+static int free_register(const u8 *bytes, unsigned len)
+{
+	struct insn full;
+	u32 used = BIT(R_RSP) | BIT(R_RBP);
+
+	if (!insn_decode(&full, INSN_MODE_64, bytes, len))
+		return -1;
+	for (unsigned i = 0; i < full.d.operand_count; i++) {
+		int n = -1;
+
+		if (full.op[i].type == ZYDIS_OPERAND_TYPE_REGISTER)
+			n = insn_gpr_number(full.op[i].reg.value);
+		else if (full.op[i].type == ZYDIS_OPERAND_TYPE_MEMORY && full.op[i].mem.base != ZYDIS_REGISTER_RIP)
+			n = insn_gpr_number(full.op[i].mem.base);
+		if (n >= 0)
+			used |= (u32)BIT(n);
+		if (full.op[i].type == ZYDIS_OPERAND_TYPE_REGISTER && n < 0)
+			used |= BIT(R_RAX) | BIT(R_RCX) | BIT(R_RDX) | BIT(R_RBX); // AH..BH
+	}
+	for (int reg = 0; reg < 8; reg++)
+		if (!(used & BIT(reg)))
+			return reg;
+	return -1;
+}
+
+static void emit_lea_far(struct bt_emit *e, const struct bt_insn *in)
+{
+	unsigned reg = ((in->modrm >> 3) & 7) | (in->rex & 4) << 1;
+
+	start(e, in);
+	bt_mov_imm(e, reg, in->rex & 8 ? in->target : (u32)in->target);
+}
+
+static void emit_copy_far(struct bt_emit *e, const struct bt_insn *in, const u8 *bytes)
+{
+	int reg = free_register(bytes, in->len);
+
+	start(e, in);
+	if (reg < 0) {
+		bt_exit_here(e, BT_EXIT_EMULATE, in->off, 0, BT_START);
+		return;
+	}
+	bt_spill(e, (unsigned)reg);
+	before(e, in, (unsigned)BIT(reg));
+	bt_mov_imm(e, (unsigned)reg, in->target);
+	bt_emit_rebased(e, in, bytes, reg);
+	after(e, in, e->bt->config.plant == BT_PLANT_SPILL ? 0 : (unsigned)BIT(reg));
+	bt_unspill(e, (unsigned)reg);
+}
+
+void bt_emit_copy(struct bt_emit *e, const struct bt_insn *in, const u8 *bytes)
+{
+	if (in->rip_relative && !bt_fits32(in->target)) {
+		if (in->map == 0 && in->opcode == 0x8d && in->encoding == BT_ENC_LEGACY && !in->opsize)
+			emit_lea_far(e, in);
+		else
+			emit_copy_far(e, in, bytes);
+	} else if (in->rip_relative) {
+		struct bt_insn moved = *in;
+
+		start(e, in);
+		moved.target += e->bt->config.plant == BT_PLANT_RIPREL;
+		bt_emit_rebased(e, &moved, bytes, -1);
+	} else {
+		if (e->shadow == in->off)
+			start(e, in);
+		else
+			bt_range(e, (struct bt_range){.rule = BT_RIP_LINEAR, .guest_off = in->off});
+		bt_put(e, bytes, in->len);
+	}
+}
+
+// --- flags and IF ---
+
+// The pushed word is real: IF 1, IOPL 0. The guest's IF is put in while the push can still be taken back.
+static void emit_pushf(struct bt_emit *e, const struct bt_insn *in)
+{
+	start(e, in);
+	bt_spill(e, R_RAX);
+	before(e, in, SP_A);
+	bt_spill(e, R_RCX);
+	before(e, in, SP_AC);
+	bt_put8(e, 0x9c);
+	fixed(e, in->off, SP_AC, BT_FIX_RSP_PUSHED);
+	bt_put(e, "\x48\x8b\x04\x24", 4); // mov rax, [rsp]
+	bt_load(e, R_RCX, FIELD(vif));
+	bt_put(e, "\x48\x8d\x84\x08", 4); // lea rax, [rax + rcx - 0x200]
+	bt_put32(e, e->bt->config.plant == BT_PLANT_PUSHF ? 0u : (u32)-0x200);
+	bt_put(e, "\x48\x89\x04\x24", 4); // mov [rsp], rax
+	after(e, in, SP_AC);
+	bt_unspill(e, R_RCX);
+	bt_unspill(e, R_RAX);
+}
+
+// rax holds a flags word: ecx := word & (IF | TF) << 8 shifted down, that is bits 7 and 6 of cl; flags kept.
+static void isolate_if_tf(struct bt_emit *e)
+{
+	bt_put(e, "\x0f\xb6\xcc", 3);             // movzx ecx, ah
+	bt_put(e, "\x8d\x0c\xcd\0\0\0\0", 7);     // lea ecx, [rcx * 8]
+	bt_put(e, "\x8d\x0c\xcd\0\0\0\0", 7);     // lea ecx, [rcx * 8]
+	bt_put(e, "\x0f\xb6\xc9", 3);             // movzx ecx, cl
+}
+
+static void event_check_tail(struct bt_emit *e, const struct bt_insn *in, unsigned spilled)
+{
+	bt_jump_tail(e, -1, (struct bt_tail){.exit = BT_EXIT_PENDING, .guest_off = (u16)(in->off + in->len),
+					     .spilled = (u8)spilled});
+}
+
+// TF would trap inside the cache: the emulator does that one. Everything up to the real POPFQ can be taken back.
+static void emit_popf(struct bt_emit *e, const struct bt_insn *in)
+{
+	u32 no_tf, masked, quiet;
+
+	start(e, in);
+	bt_spill(e, R_RAX);
+	before(e, in, SP_A);
+	bt_spill(e, R_RCX);
+	before(e, in, SP_AC);
+	bt_put(e, "\x48\x8b\x04\x24", 4); // mov rax, [rsp]
+	isolate_if_tf(e);
+	bt_put(e, "\x8d\x0c\x09", 3); // lea ecx, [rcx + rcx]
+	bt_put(e, "\x0f\xb6\xc9", 3); // movzx ecx, cl: TF alone
+	no_tf = bt_short_jump(e, 0xe3);
+	tail_emulate(e, in, -1, SP_AC);
+	bt_here(e, no_tf);
+	isolate_if_tf(e);
+	bt_put(e, "\x8d\x0c\x8d\0\0\0\0", 7); // lea ecx, [rcx * 4]: the guest's new IF
+	bt_load(e, R_RAX, FIELD(vif));
+	bt_store(e, FIELD(old_vif), R_RAX);
+	bt_store(e, FIELD(vif), R_RCX);
+	fixed(e, in->off, SP_AC, e->bt->config.plant == BT_PLANT_VIF ? 0 : BT_FIX_VIF);
+	bt_put8(e, 0x9d); // IOPL and IF stay as ring 1 cannot change them
+	after(e, in, SP_AC);
+	masked = bt_short_jump(e, 0xe3);
+	bt_load(e, R_RCX, FIELD(pending));
+	quiet = bt_short_jump(e, 0xe3);
+	event_check_tail(e, in, SP_AC);
+	bt_here(e, masked);
+	bt_here(e, quiet);
+	bt_unspill(e, R_RCX);
+	bt_unspill(e, R_RAX);
+}
+
+static void emit_cli(struct bt_emit *e, const struct bt_insn *in)
+{
+	start(e, in);
+	bt_store_imm(e, FIELD(vif), 0);
+}
+
+// A waiting event goes to the emulator before anything changed: it runs STI and the instruction in its shadow, exactly.
+// Without one, nothing can come to wait before the successor is done but by an interrupt, and its range says "shadow".
+static void emit_sti(struct bt_emit *e, const struct bt_insn *in)
+{
+	u32 quiet;
+
+	start(e, in);
+	bt_spill(e, R_RCX);
+	before(e, in, BIT(R_RCX));
+	bt_load(e, R_RCX, FIELD(pending));
+	quiet = bt_short_jump(e, 0xe3);
+	tail_emulate(e, in, -1, BIT(R_RCX));
+	bt_here(e, quiet);
+	bt_unspill(e, R_RCX);
+	bt_store_imm(e, FIELD(vif), RFL_IF);
+	e->shadow = in->off + in->len;
+}
+
+// AC through the small stack. From the OR or AND on the arithmetic flags live in the saved word: roll forward with it.
+static void emit_ac(struct bt_emit *e, const struct bt_insn *in)
+{
+	start(e, in);
+	bt_spill(e, R_RSP);
+	before(e, in, BIT(R_RSP));
+	bt_lea_field(e, R_RSP, STACK_TOP + 8);
+	bt_put8(e, 0x9c);
+	if (in->cls == BT_STAC) {
+		bt_put(e, "\x81\x0c\x24", 3); // or dword [rsp], AC
+		bt_put32(e, (u32)RFL_AC);
+	} else {
+		bt_put(e, "\x81\x24\x24", 3); // and dword [rsp], ~AC
+		bt_put32(e, ~(u32)RFL_AC);
+	}
+	fixed(e, in->off + in->len, BIT(R_RSP), BT_FIX_FLAGS_STACK);
+	bt_put8(e, 0x9d);
+	after(e, in, BIT(R_RSP));
+	bt_unspill(e, R_RSP);
+}
+
+// --- segments ---
+
+static void emit_swapgs(struct bt_emit *e, const struct bt_insn *in)
+{
+	start(e, in);
+	bt_spill(e, R_RAX);
+	before(e, in, SP_A);
+	bt_spill(e, R_RCX);
+	before(e, in, SP_AC);
+	bt_put(e, "\xf3\x48\x0f\xae\xc8", 5); // rdgsbase rax
+	bt_load(e, R_RCX, FIELD(kernel_gs_base));
+	bt_store(e, FIELD(kernel_gs_base), R_RAX);
+	fixed(e, in->off, SP_AC, BT_FIX_KGS_RCX);
+	bt_put(e, "\xf3\x48\x0f\xae\xd9", 5); // wrgsbase rcx
+	after(e, in, SP_AC);
+	bt_unspill(e, R_RCX);
+	bt_unspill(e, R_RAX);
+}
+
+static void emit_mov_seg(struct bt_emit *e, const struct bt_insn *in, const u8 *bytes)
+{
+	bool cs = ((in->modrm >> 3) & 7) == SEG_CS;
+	u16 sel = cs ? e->bt->config.guest_cs : e->bt->config.guest_ss;
+	struct bt_insn mov = *in;
+	u8 code[16];
+
+	start(e, in);
+	memcpy(code, bytes, in->len);
+	if (in->modrm >= 0xc0) {
+		if (in->opsize)
+			bt_put8(e, 0x66);
+		if (in->rex & 1)
+			bt_put8(e, 0x41);
+		bt_put8(e, (u8)(0xb8 | (in->modrm & 7)));
+		if (in->opsize)
+			bt_put(e, &sel, 2);
+		else
+			bt_put32(e, sel);
+		return;
+	}
+	// mov word [mem], imm16
+	mov.modrm = in->modrm & 0xc7;
+	code[in->modrm_off - 1] = 0xc7;
+	code[in->modrm_off] = mov.modrm;
+	if (in->prefix_off != 0xff)
+		code[in->prefix_off] &= (u8)~0x0c;
+	if (!in->opsize)
+		bt_put8(e, 0x66);
+	if (in->rip_relative)
+		bt_emit_rebased(e, &mov, code, -1);
+	else
+		bt_put(e, code, in->len);
+	bt_put(e, &sel, 2);
+}
+
+// --- returns to user mode and to the kernel ---
+
+// Flags are free from the first instruction on. With IF about to become 1, a waiting event goes to the emulator.
+static void check_pending_if(struct bt_emit *e, const struct bt_insn *in, unsigned spilled)
+{
+	u32 masked;
+
+	bt_put(e, "\xa9", 1); // test eax, IF
+	bt_put32(e, (u32)RFL_IF);
+	masked = bt_short_jump(e, 0x74);
+	bt_cmp_imm8(e, FIELD(pending), 0);
+	tail_emulate(e, in, 5, spilled);
+	bt_here(e, masked);
+}
+
+static void emit_sysret(struct bt_emit *e, const struct bt_insn *in)
+{
+	start(e, in);
+	bt_spill(e, R_RAX);
+	before(e, in, SP_A);
+	bt_spill(e, R_RSP);
+	before(e, in, SP_ASP);
+	bt_put(e, "\x48\x89\xc8\x48\xc1\xe8\x2f", 7); // mov rax, rcx; shr rax, 47
+	tail_emulate(e, in, 5, SP_ASP);               // not in the lower half
+	bt_put(e, "\x44\x89\xd8", 3);                 // mov eax, r11d
+	check_pending_if(e, in, SP_ASP);
+	bt_store(e, FIELD(frame[0]), R_RCX);
+	bt_store_imm(e, FIELD(frame[1]), e->bt->config.user_cs);
+	bt_put8(e, 0x25); // and eax, what SYSRET loads
+	bt_put32(e, 0x3c7fd7);
+	bt_put(e, "\x0d", 1); // or eax, fixed bit and the real IF
+	bt_put32(e, (u32)(RFL_FIXED | RFL_IF));
+	bt_store(e, FIELD(frame[2]), R_RAX);
+	bt_store(e, FIELD(frame[3]), R_RSP);
+	bt_store_imm(e, FIELD(frame[4]), e->bt->config.user_ss);
+	bt_load(e, R_RAX, FIELD(vif));
+	bt_store(e, FIELD(old_vif), R_RAX);
+	bt_put(e, "\x44\x89\xd8\x25", 4); // mov eax, r11d; and eax, IF
+	bt_put32(e, (u32)RFL_IF);
+	bt_store(e, FIELD(vif), R_RAX);
+	fixed(e, in->off, SP_ASP, BT_FIX_VIF);
+	bt_unspill(e, R_RAX);
+	bt_lea_field(e, R_RSP, FIELD(frame));
+	bt_put(e, "\x48\xcf", 2);
+}
+
+// Return to ring 3: the guest's own frame, natively. A fault in it is the guest's own.
+static void emit_iret_user(struct bt_emit *e, const struct bt_insn *in)
+{
+	bt_put(e, "\x24\x03\x3c\x03", 4); // and al, 3; cmp al, 3
+	tail_emulate(e, in, 5, SP_AC);
+	bt_put(e, "\x8b\x44\x24\x10", 4); // mov eax, [rsp + 16]
+	check_pending_if(e, in, SP_AC);
+	bt_put8(e, 0x25); // and eax, IF
+	bt_put32(e, (u32)RFL_IF);
+	bt_load(e, R_RCX, FIELD(vif));
+	bt_store(e, FIELD(old_vif), R_RCX);
+	bt_store(e, FIELD(vif), R_RAX);
+	fixed(e, in->off, SP_AC, BT_FIX_VIF);
+	bt_unspill(e, R_RCX);
+	bt_unspill(e, R_RAX);
+	bt_put(e, "\x48\xcf", 2);
+}
+
+// Return to the kernel itself: flags by POPFQ from the small stack (the commit), RSP from scratch, RIP through the IBTC.
+static void emit_iret_kernel(struct bt_emit *e, const struct bt_insn *in)
+{
+	u32 null_ss;
+
+	bt_put(e, "\x0f\xb7\x44\x24\x20\x85\xc0", 7); // movzx eax, word [rsp + 32]; test eax, eax
+	null_ss = bt_short_jump(e, 0x74);
+	bt_put8(e, 0x3d); // cmp eax, SS
+	bt_put32(e, e->bt->config.guest_ss);
+	tail_emulate(e, in, 5, SP_AC);
+	bt_here(e, null_ss);
+	bt_put(e, "\x8b\x44\x24\x10\xa9", 5); // mov eax, [rsp + 16]; test eax, ...
+	bt_put32(e, (u32)(RFL_TF | RFL_NT | RFL_VM | RFL_VIF | RFL_VIP | RFL_IOPL));
+	tail_emulate(e, in, 5, SP_AC);
+	check_pending_if(e, in, SP_AC);
+	bt_spill(e, R_RSP);
+	before(e, in, SP_ACSP);
+	bt_put(e, "\x48\x8b\x4c\x24\x18", 5); // mov rcx, [rsp + 24]
+	bt_store(e, FIELD(scratch[0]), R_RCX);
+	bt_store(e, STACK_TOP, R_RAX);
+	bt_put8(e, 0x25); // and eax, IF
+	bt_put32(e, (u32)RFL_IF);
+	bt_load(e, R_RCX, FIELD(vif));
+	bt_store(e, FIELD(old_vif), R_RCX);
+	bt_put(e, "\x48\x8b\x0c\x24", 4); // mov rcx, [rsp]
+	bt_store(e, FIELD(vif), R_RAX);
+	fixed(e, in->off, SP_ACSP, BT_FIX_VIF);
+	bt_lea_field(e, R_RSP, STACK_TOP);
+	bt_put8(e, 0x9d);
+	bt_range(e, (struct bt_range){.rule = BT_RIP_RCX, .spilled = SP_AC, .fix = BT_FIX_RSP_SCRATCH});
+	bt_load(e, R_RSP, FIELD(scratch[0]));
+	bt_emit_dispatch(e);
+}
+
+static void emit_iret(struct bt_emit *e, const struct bt_insn *in)
+{
+	u32 user;
+
+	start(e, in);
+	bt_spill(e, R_RAX);
+	before(e, in, SP_A);
+	bt_spill(e, R_RCX);
+	before(e, in, SP_AC);
+	bt_put(e, "\x0f\xb7\x44\x24\x08\x3d", 6); // movzx eax, word [rsp + 8]; cmp eax, CS
+	bt_put32(e, e->bt->config.guest_cs);
+	bt_put(e, "\x0f\x84", 2); // je kernel
+	bt_put32(e, 0);
+	user = e->pos;
+	emit_iret_user(e, in);
+	assert(e->pos - user < 256);
+	e->buf[user - 4] = (u8)(e->pos - user);
+	before(e, in, SP_AC);
+	emit_iret_kernel(e, in);
+}
+
+void bt_emit_sensitive(struct bt_emit *e, const struct bt_insn *in, const u8 *bytes)
+{
+	switch (in->cls) {
+	case BT_PUSHF:
+		emit_pushf(e, in);
+		break;
+	case BT_POPF:
+		emit_popf(e, in);
+		break;
+	case BT_CLI:
+		emit_cli(e, in);
+		break;
+	case BT_STI:
+		emit_sti(e, in);
+		break;
+	case BT_STAC:
+	case BT_CLAC:
+		emit_ac(e, in);
+		break;
+	case BT_SWAPGS:
+		emit_swapgs(e, in);
+		break;
+	case BT_MOV_SEG:
+		emit_mov_seg(e, in, bytes);
+		break;
+	case BT_SYSRET:
+		emit_sysret(e, in);
+		break;
+	case BT_IRET:
+		emit_iret(e, in);
+		break;
+	default:
+		start(e, in);
+		bt_exit_here(e, BT_EXIT_EMULATE, in->off, 0, BT_START);
+		break;
+	}
+}
