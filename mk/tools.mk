@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: MIT
+# build/trapeze, the host command; the same with sanitizers for its tests; and the stand-in for QEMU that they use.
+TOOL_C = $(wildcard tools/*.c) base/json.c
+TOOL_FLAGS = $(STD) $(WARN) -D_GNU_SOURCE -O2 -g
+TOOL_SAN = $(STD) $(WARN) -D_GNU_SOURCE -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+# libxlutil alone, without Xen's tool stack behind it (tools/xlu_stub.c).
+TOOL_LIBS = -Wl,-Bstatic -lxlutil -Wl,-Bdynamic
+TOOL_OBJ = $(TOOL_C:%.c=$(B)/tool/%.o)
+TOOL_SAN_OBJ = $(TOOL_C:%.c=$(B)/tool-san/%.o)
+
+$(B)/tool/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(TOOL_FLAGS) $(INC) -MMD -MP -c $< -o $@
+$(B)/tool-san/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(TOOL_SAN) $(INC) -MMD -MP -c $< -o $@
+$(B)/trapeze: $(TOOL_OBJ)
+	$(CC) $(TOOL_OBJ) $(TOOL_LIBS) -o $@
+$(B)/trapeze-san: $(TOOL_SAN_OBJ)
+	$(CC) -fsanitize=address,undefined $(TOOL_SAN_OBJ) $(TOOL_LIBS) -o $@
+$(B)/fake-qemu: tests/system/fake_qemu.c
+	@mkdir -p $(@D)
+	$(CC) $(TOOL_FLAGS) $(INC) $< -o $@
+-include $(TOOL_OBJ:.o=.d) $(TOOL_SAN_OBJ:.o=.d)
+
+.PHONY: test-command
+test-command: $(B)/trapeze $(B)/trapeze-san $(B)/fake-qemu
+	tests/system/test_command.sh $(B)

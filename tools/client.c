@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: MIT
+#include "tools/client.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define TOKENS_MAX 65536
+#define REPLY_SECONDS 30
+
+static void usage(FILE *to, const struct verb *v)
+{
+	fprintf(to, "Usage: trapeze %s [--control SOCKET]%s%s\n%s.\n\n"
+		    "  --control SOCKET    of the running machine (default $TRAPEZE_CONTROL)\n  --help\n",
+		v->name, *v->args ? " " : "", v->args, v->summary);
+}
+
+int client_options(struct client *c, const struct verb *v, int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{ "control", required_argument, NULL, 'c' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int opt;
+
+	*c = (struct client){ .socket = getenv("TRAPEZE_CONTROL") };
+	optind = 1;
+	opterr = 0;
+	while ((opt = getopt_long(argc, argv, ":", longs, NULL)) != -1) {
+		if (opt == 'h') {
+			usage(stdout, v);
+			return EXIT_OK;
+		}
+		if (opt != 'c') {
+			complain(opt == ':' ? "%s: option '%s' needs an argument" : "%s: unknown or ambiguous option '%s'",
+				 v->name, argv[optind - 1]);
+			usage(stderr, v);
+			return EXIT_USAGE;
+		}
+		c->socket = optarg;
+	}
+	c->arg = argv + optind;
+	c->args = argc - optind;
+	if (c->args < v->min_args || c->args > v->max_args) {
+		complain("%s: %s", v->name, c->args < v->min_args ? "an argument is missing" : "too many arguments");
+		usage(stderr, v);
+		return EXIT_USAGE;
+	}
+	if (!c->socket || !*c->socket) {
+		complain("%s: which machine? Give --control SOCKET or set TRAPEZE_CONTROL", v->name);
+		return EXIT_USAGE;
+	}
+	return -1;
+}
+
+static int connect_to(const char *path)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	struct timeval limit = { .tv_sec = REPLY_SECONDS };
+	int fd;
+
+	if (strlen(path) >= sizeof(a.sun_path)) {
+		complain("%s: too long for a socket", path);
+		return -1;
+	}
+	strcpy(a.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a))) {
+		complain("%s: %s", path, strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	return fd;
+}
+
+static bool read_line(int fd, struct bytes *line)
+{
+	char buf[65536];
+
+	for (;;) {
+		ssize_t n = recv(fd, buf, sizeof(buf), 0);
+
+		if (n <= 0)
+			return complain("no reply from the machine");
+		bytes_add(line, buf, (size_t)n);
+		char *nl = memchr(line->data, '\n', line->len);
+
+		if (nl) {
+			line->len = (size_t)(nl - line->data);
+			return true;
+		}
+	}
+}
+
+static bool take_reply(struct client *c, struct json_value *result)
+{
+	char message[512] = "error";
+
+	if (!c->token)
+		c->token = xalloc(TOKENS_MAX * sizeof(*c->token));
+	if (!json_parse(&c->doc, c->reply.data, c->reply.len, c->token, TOKENS_MAX))
+		return complain("the machine's reply is no JSON");
+	struct json_value root = json_root(&c->doc), error = json_member(root, "error");
+
+	if (json_kind(error) != JSON_ABSENT) {
+		json_string(json_member(error, "message"), message, sizeof(message));
+		return complain("%s", message);
+	}
+	*result = json_member(root, "result");
+	return true;
+}
+
+bool client_call_params(struct client *c, const char *method, const char *params, size_t n, struct json_value *result)
+{
+	struct bytes line = { 0 };
+	int fd = connect_to(c->socket);
+	char name[256];
+	struct json_out j;
+
+	if (fd < 0)
+		return false;
+	json_init(&j, name, sizeof(name));
+	json_put_string(&j, method);
+	bytes_printf(&line, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":%.*s", (int)j.len, name);
+	if (params) {
+		bytes_printf(&line, ",\"params\":");
+		bytes_add(&line, params, n);
+	}
+	bytes_printf(&line, "}\n");
+	bytes_drop(&c->reply, c->reply.len);
+	bool ok = write_all(fd, line.data, line.len) ? read_line(fd, &c->reply) : complain("%s: %s", c->socket, strerror(errno));
+
+	close(fd);
+	bytes_free(&line);
+	return ok && take_reply(c, result);
+}
+
+bool client_call(struct client *c, const char *method, const char *vm, struct json_value *result)
+{
+	struct json_out j;
+	bool ok;
+
+	if (!vm)
+		return client_call_params(c, method, NULL, 0, result);
+	size_t room = strlen(vm) * 6 + 32;
+	char *params = xalloc(room);
+
+	json_init(&j, params, room);
+	json_object(&j);
+	json_kv_string(&j, "vm", vm);
+	json_object_end(&j);
+	ok = client_call_params(c, method, params, j.len, result);
+	free(params);
+	return ok;
+}
+
+void client_free(struct client *c)
+{
+	bytes_free(&c->reply);
+	free(c->token);
+}
+
+u64 client_u64(struct json_value object, const char *key)
+{
+	u64 n = 0;
+
+	json_u64(json_member(object, key), &n);
+	return n;
+}
+
+const char *client_string(struct json_value object, const char *key, char *buf, size_t size)
+{
+	if (json_string(json_member(object, key), buf, size) < 0)
+		buf[0] = 0;
+	return buf;
+}
+
+// Re-indents JSON text; the value was checked when it was parsed.
+void client_print_json(struct json_value v)
+{
+	size_t n;
+	const char *p = json_raw(v, &n), *end = p + n;
+	int depth = 0;
+	bool quoted = false;
+
+	for (; p < end; p++) {
+		if (quoted) {
+			putchar(*p);
+			if (*p == '\\' && p + 1 < end)
+				putchar(*++p);
+			else if (*p == '"')
+				quoted = false;
+		} else if (*p == '"') {
+			quoted = true;
+			putchar(*p);
+		} else if ((*p == '{' || *p == '[') && p + 1 < end && (p[1] == '}' || p[1] == ']')) {
+			putchar(*p);
+			putchar(*++p);
+		} else if (*p == '{' || *p == '[') {
+			printf("%c\n%*s", *p, 2 * ++depth, "");
+		} else if (*p == '}' || *p == ']') {
+			printf("\n%*s%c", 2 * --depth, "", *p);
+		} else if (*p == ',') {
+			printf(",\n%*s", 2 * depth, "");
+		} else if (*p == ':') {
+			fputs(": ", stdout);
+		} else if (*p != ' ' && *p != '\t' && *p != '\r') {
+			putchar(*p);
+		}
+	}
+	putchar('\n');
+}

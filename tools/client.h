@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+// What the verbs that speak to a running machine share: their common options and one call over the control socket.
+#ifndef TOOLS_CLIENT_H
+#define TOOLS_CLIENT_H
+
+#include "base/json.h"
+#include "tools/tool.h"
+
+struct verb {
+	const char *name, *args, *summary;
+	int (*run)(const struct verb *v, int argc, char **argv);
+	int min_args, max_args; // positional ones; run_verb() checks them
+};
+
+struct client {
+	const char *socket;
+	char **arg; // positional
+	int args;
+	struct bytes reply;
+	struct json_doc doc;
+	struct json_token *token;
+};
+
+// Options of a verb: --control SOCKET (default $TRAPEZE_CONTROL), --help. -1: go on, else the status to end with.
+int client_options(struct client *c, const struct verb *v, int argc, char **argv);
+// Sends a request and waits for its reply. `vm` adds {"vm":...}; NULL: none. False after a complaint.
+bool client_call(struct client *c, const char *method, const char *vm, struct json_value *result);
+bool client_call_params(struct client *c, const char *method, const char *params, size_t n, struct json_value *result);
+void client_free(struct client *c);
+// Prints a JSON value readably, indented.
+void client_print_json(struct json_value v);
+// A member as a number (0 if there is none) or a string ("" if there is none).
+u64 client_u64(struct json_value object, const char *key);
+const char *client_string(struct json_value object, const char *key, char *buf, size_t size);
+
+int cmd_run(const struct verb *v, int argc, char **argv);
+int cmd_list(const struct verb *v, int argc, char **argv);
+int cmd_info(const struct verb *v, int argc, char **argv);
+int cmd_stats(const struct verb *v, int argc, char **argv);
+int cmd_destroy(const struct verb *v, int argc, char **argv);
+int cmd_dmesg(const struct verb *v, int argc, char **argv);
+int cmd_call(const struct verb *v, int argc, char **argv);
+
+#endif

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+// trapeze run: VM files in, exit status out.
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "abi/bundle.h"
+#include "tools/client.h"
+#include "tools/session.h"
+
+// What this version of the hypervisor runs side by side.
+#define VMS_AT_ONCE 1
+
+static bool load_vms(struct vm_file *vm, const struct run_options *o)
+{
+	for (unsigned i = 0; i < o->vm_files; i++) {
+		if (!vm_file_load(&vm[i], o->vm_file[i], o->memory))
+			return false;
+		for (unsigned k = 0; k < i; k++)
+			if (!strcmp(vm[k].name, vm[i].name))
+				return complain("%s:1: name: '%s' is also the name in %s", o->vm_file[i], vm[i].name,
+						o->vm_file[k]);
+	}
+	return true;
+}
+
+// A run of minutes should not end in a statistics file that could never be written.
+static bool stats_writable(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+
+	if (fd < 0)
+		return complain("--stats: %s: %s", path, strerror(errno));
+	close(fd);
+	return true;
+}
+
+static int run(const struct run_options *o)
+{
+	struct vm_file *vm = xalloc(o->vm_files * sizeof(*vm));
+	int status = EXIT_USAGE;
+
+	if (load_vms(vm, o)) {
+		if (o->vm_files > VMS_AT_ONCE)
+			complain("%s:1: name: several VMs at once are not supported by this version", o->vm_file[1]);
+		else if (!o->stats || stats_writable(o->stats))
+			status = session_run(o, vm, o->vm_files);
+	}
+	for (unsigned i = 0; i < o->vm_files; i++)
+		vm_file_free(&vm[i]);
+	free(vm);
+	return status;
+}
+
+int cmd_run(const struct verb *v, int argc, char **argv)
+{
+	struct run_options o;
+	bool done;
+	int status = run_options_parse(&o, argc, argv, &done);
+
+	if (status != EXIT_OK || done)
+		return status;
+	if (o.vm_files > TZ_VMS_MAX) {
+		complain("run: more than %d VM files", TZ_VMS_MAX);
+		return EXIT_USAGE;
+	}
+	return run(&o);
+}

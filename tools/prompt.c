@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+// The prompt that Ctrl-] opens on a terminal: a command a line, a table of commands. Consoles go on meanwhile.
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/session.h"
+
+struct command {
+	const char *name, *args, *does;
+	void (*run)(struct session *s, const char *arg);
+};
+
+static void say(const char *fmt, ...) PRINTF(1, 2);
+static void say(const char *fmt, ...)
+{
+	struct bytes b = { 0 };
+	va_list ap;
+	char *text;
+
+	va_start(ap, fmt);
+	if (vasprintf(&text, fmt, ap) >= 0) {
+		bytes_add(&b, text, strlen(text));
+		free(text);
+	}
+	va_end(ap);
+	write_all(1, b.data ? b.data : "", b.len);
+	bytes_free(&b);
+}
+
+static void show_reply(void *arg, struct json_value result, struct json_value error)
+{
+	char message[512];
+	size_t n;
+	const char *raw = json_raw(result, &n);
+
+	if (json_string(json_member(error, "message"), message, sizeof(message)) >= 0)
+		say("%s\r\n", message);
+	else if (raw)
+		say("%.*s\r\n", (int)n, raw);
+}
+
+static void run_list(struct session *s, const char *arg)
+{
+	for (unsigned i = 0; i < s->vms; i++)
+		say("%c %-24s %s\r\n", i == s->console.vm ? '*' : ' ', s->vm[i].file->name,
+		    s->vm[i].crashed ? "crashed" : s->vm[i].ended ? "ended" : "running");
+}
+
+static void run_switch(struct session *s, const char *arg)
+{
+	struct session_vm *vm = session_find_vm(s, arg);
+
+	if (!vm)
+		say("no VM '%s'\r\n", arg);
+	else
+		s->console.vm = (unsigned)(vm - s->vm);
+}
+
+static void run_destroy(struct session *s, const char *arg)
+{
+	struct session_vm *vm = *arg ? session_find_vm(s, arg) : &s->vm[s->console.vm];
+	char params[512];
+	struct json_out j;
+
+	if (!vm) {
+		say("no VM '%s'\r\n", arg);
+		return;
+	}
+	json_init(&j, params, sizeof(params));
+	json_object(&j);
+	json_kv_string(&j, "vm", vm->file->name);
+	json_object_end(&j);
+	channel_request(&s->channel, "\"destroy\"", params, j.len, show_reply, s);
+}
+
+static void run_stats(struct session *s, const char *arg)
+{
+	channel_request(&s->channel, "\"stats\"", NULL, 0, show_reply, s);
+}
+
+static void run_quit(struct session *s, const char *arg)
+{
+	session_interrupt(s, SIGINT);
+}
+
+static void run_help(struct session *s, const char *arg);
+
+static const struct command commands[] = {
+	{ "help", "", "this list", run_help },
+	{ "list", "", "the VMs; * has the input", run_list },
+	{ "switch", "VM", "input goes to that VM", run_switch },
+	{ "destroy", "[VM]", "end a VM at once", run_destroy },
+	{ "stats", "", "statistics, as JSON", run_stats },
+	{ "quit", "", "stop the machine", run_quit },
+};
+
+static void run_help(struct session *s, const char *arg)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		say("%-8s %-6s %s\r\n", commands[i].name, commands[i].args, commands[i].does);
+	say("An empty line returns to the console; Ctrl-] sends Ctrl-].\r\n");
+}
+
+void prompt_open(struct session *s)
+{
+	s->console.prompting = true;
+	bytes_drop(&s->console.command, s->console.command.len);
+	say("\r\ntrapeze> ");
+}
+
+static void run_line(struct session *s, char *line)
+{
+	size_t word = strcspn(line, " ");
+	char *arg = line + word;
+
+	arg += strspn(arg, " ");
+	line[word] = 0;
+	if (!*line)
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (!strcmp(line, commands[i].name)) {
+			commands[i].run(s, arg);
+			return;
+		}
+	say("'%s'? Try help.\r\n", line);
+}
+
+void prompt_key(struct session *s, char key)
+{
+	struct bytes *line = &s->console.command;
+
+	if (key == '\r' || key == '\n') {
+		say("\r\n");
+		s->console.prompting = false;
+		if (line->len)
+			run_line(s, line->data);
+	} else if (key == 0x1d) {
+		s->console.prompting = false;
+		say("\r\n");
+		bytes_add(&s->console.input, &key, 1);
+	} else if (key == 0x03 || key == 0x1b) {
+		s->console.prompting = false;
+		say("\r\n");
+	} else if ((key == 0x7f || key == '\b') && line->len) {
+		line->data[--line->len] = 0;
+		say("\b \b");
+	} else if (key >= ' ' && key < 0x7f && line->len < 256) {
+		bytes_add(line, &key, 1);
+		say("%c", key);
+	}
+}
