@@ -587,10 +587,8 @@ static struct exercise *ex_create(u64 (*random)(void *ctx), void *random_ctx, u3
 
 	x->random = random;
 	x->random_ctx = random_ctx;
-	x->guest = aligned_alloc(PAGE_SIZE, (EX_PPNS + EX_SPARE) * PAGE_SIZE);
-	x->pool = aligned_alloc(PAGE_SIZE, EX_SHADOW_PAGES * PAGE_SIZE);
-	memset(x->guest, 0, (EX_PPNS + EX_SPARE) * PAGE_SIZE);
-	memset(x->pool, 0xee, EX_SHADOW_PAGES * PAGE_SIZE);
+	x->guest = calloc(EX_PPNS + EX_SPARE, PAGE_SIZE);
+	x->pool = malloc(EX_SHADOW_PAGES * PAGE_SIZE);
 	for (ppn_t p = 0; p < EX_PPNS; p++) {
 		x->p2m[p] = (p * 389 + 17) % EX_PPNS;
 		x->type[p] = p < EX_ROM ? P2M_RAM : p < EX_MMIO ? P2M_ROM : p < EX_NONE ? P2M_MMIO : P2M_NONE;

@@ -94,9 +94,261 @@ static void test_planted(void **state)
 	planted(PLANT_NO_FLUSH, 20000);
 }
 
+// Directed tests: one small guest laid out as Linux does. User code and data at USER, a direct map of the first 2 MiB by a
+// large page at DIRECT, both with A and D set; the kernel half of both processes is the same level-3 table.
+#define USER 0x400000ull
+#define DIRECT 0xffff888000000000ull
+#define P_ROOT 100u
+#define P_L3 101u
+#define P_L2 102u
+#define P_L1 103u
+#define P_KERNEL_L3 104u
+#define P_KERNEL_L2 105u
+#define P_ROOT2 106u
+#define P_DATA 200u
+#define FULL (PTE_P | PTE_W | PTE_U | PTE_A | PTE_D)
+#define KERNEL (PTE_P | PTE_W | PTE_A | PTE_D)
+
+static u64 seed;
+
+static void put(struct exercise *x, ppn_t table, u64 va, unsigned level, u64 entry)
+{
+	ex_page(x, table)[va_slot(va, level)] = entry;
+}
+
+// The store of a guest's kernel to one of its page tables.
+static void set_pte(struct exercise *x, ppn_t table, unsigned slot, u64 entry)
+{
+	ex_store(x, table << 12 | slot * 8, &entry, 8);
+}
+
+static struct exercise *linux_guest(void)
+{
+	struct exercise *x;
+
+	seed = 7;
+	x = ex_create(xorshift, &seed, 64);
+	for (unsigned p = 0; p < 2; p++) {
+		put(x, p ? P_ROOT2 : P_ROOT, USER, 4, (p ? P_L3 + 10 : P_L3) << 12 | FULL);
+		put(x, p ? P_ROOT2 : P_ROOT, DIRECT, 4, P_KERNEL_L3 << 12 | KERNEL);
+	}
+	put(x, P_L3, USER, 3, P_L2 << 12 | FULL);
+	put(x, P_L2, USER, 2, P_L1 << 12 | FULL);
+	for (unsigned i = 0; i < 32; i++)
+		put(x, P_L1, USER + i * PAGE_SIZE, 1, (P_DATA + i) << 12 | FULL);
+	put(x, P_KERNEL_L3, DIRECT, 3, P_KERNEL_L2 << 12 | KERNEL);
+	put(x, P_KERNEL_L2, DIRECT, 2, KERNEL | PTE_PS);
+	ex_load(x, P_ROOT << 12);
+	return x;
+}
+
+static enum shadow_result fault(struct exercise *x, u64 va, u32 err)
+{
+	struct guest_walk w;
+	struct x86_fault f;
+
+	return shadow_fault(x->shadow, &x->mode, va, err, &w, &f);
+}
+
+static bool reaches(struct exercise *x, u64 va, u32 err)
+{
+	u64 e = ex_walk_shadow(x, va);
+
+	return e && ex_rights_allow(x, e, err);
+}
+
+static void finish(struct exercise *x)
+{
+	ex_audit(x);
+	if (x->failures)
+		fail_msg("%s", x->first);
+	assert_true(ex_destroy(x));
+}
+
+static void test_prefetch(void **state)
+{
+	struct exercise *x = linux_guest();
+
+	assert_int_equal(fault(x, USER, PF_U), SHADOW_FIXED);
+	for (unsigned i = 0; i < 32; i++)
+		assert_true(reaches(x, USER + i * PAGE_SIZE, PF_U | PF_W));
+	assert_false(reaches(x, USER + 32 * PAGE_SIZE, PF_U));
+	// Page tables inside the large page are not writable by it.
+	assert_int_equal(fault(x, DIRECT + P_DATA * PAGE_SIZE, PF_W), SHADOW_FIXED);
+	assert_int_equal(fault(x, DIRECT, 0), SHADOW_FIXED);
+	assert_true(reaches(x, DIRECT + P_L1 * PAGE_SIZE, 0));
+	assert_false(reaches(x, DIRECT + P_L1 * PAGE_SIZE, PF_W));
+	assert_int_equal(fault(x, DIRECT + P_L1 * PAGE_SIZE, PF_W), SHADOW_EMULATE);
+	finish(x);
+}
+
+// A clean page is mapped read-only until its first write, which sets D; neighbours follow their own bits.
+static void test_dirty_tracking(void **state)
+{
+	struct exercise *x = linux_guest();
+
+	put(x, P_L1, USER, 1, P_DATA << 12 | PTE_P | PTE_W | PTE_U);
+	put(x, P_L1, USER + PAGE_SIZE, 1, (P_DATA + 1) << 12 | PTE_P | PTE_W | PTE_U);
+	assert_int_equal(fault(x, USER, PF_U), SHADOW_FIXED);
+	assert_true(reaches(x, USER, PF_U));
+	assert_false(reaches(x, USER, PF_U | PF_W));
+	assert_false(reaches(x, USER + PAGE_SIZE, PF_U)); // A is clear
+	assert_int_equal(fault(x, USER, PF_U | PF_W), SHADOW_FIXED);
+	assert_true(reaches(x, USER, PF_U | PF_W));
+	assert_true(ex_page(x, P_L1)[va_slot(USER, 1)] & PTE_D);
+	finish(x);
+}
+
+// Demand paging: the guest's fault, its store of the entry, and no third crossing.
+static void test_fill_on_write(void **state)
+{
+	struct exercise *x = linux_guest();
+	u64 hidden;
+
+	assert_int_equal(fault(x, USER, PF_U), SHADOW_FIXED);
+	hidden = shadow_get_stats(x->shadow)->hidden_faults;
+	for (unsigned i = 40; i < 80; i++) {
+		assert_int_equal(fault(x, USER + i * PAGE_SIZE, PF_U | PF_W), SHADOW_INJECT);
+		set_pte(x, P_L1, va_slot(USER, 1) + i, (P_DATA + i) << 12 | FULL);
+		assert_true(reaches(x, USER + i * PAGE_SIZE, PF_U | PF_W));
+	}
+	assert_true(shadow_get_stats(x->shadow)->hidden_faults == hidden);
+	finish(x);
+}
+
+// fork() takes the write right entry by entry: after a few writes the table is let go, and its frame is writable at once.
+static void test_flood_unshadows(void **state)
+{
+	struct exercise *x = linux_guest();
+	unsigned i;
+
+	assert_int_equal(fault(x, USER, PF_U), SHADOW_FIXED);
+	assert_int_equal(fault(x, DIRECT + P_L1 * PAGE_SIZE, 0), SHADOW_FIXED);
+	for (i = 0; i < 32 && shadow_is_table(x->shadow, P_L1); i++)
+		set_pte(x, P_L1, va_slot(USER, 1) + i, (P_DATA + i) << 12 | (FULL & ~PTE_W));
+	assert_in_range(i, 2, 16);
+	assert_true(reaches(x, DIRECT + P_L1 * PAGE_SIZE, PF_W));
+	assert_false(reaches(x, USER, PF_U));
+	assert_int_equal(fault(x, USER, PF_U), SHADOW_FIXED);
+	assert_false(reaches(x, USER, PF_U | PF_W));
+	assert_false(reaches(x, DIRECT + P_L1 * PAGE_SIZE, PF_W));
+	finish(x);
+}
+
+static void test_clearing_unshadows(void **state)
+{
+	struct exercise *x = linux_guest();
+	static const u64 zeroes[512];
+
+	assert_int_equal(fault(x, USER, PF_U), SHADOW_FIXED);
+	ex_store(x, P_L1 << 12, zeroes, sizeof(zeroes));
+	assert_false(shadow_is_table(x->shadow, P_L1));
+	assert_int_equal(fault(x, USER, PF_U), SHADOW_INJECT);
+	finish(x);
+}
+
+// A page table that is freed: its parent's entry goes first, then the frame is data.
+static void test_freed_table(void **state)
+{
+	struct exercise *x = linux_guest();
+
+	assert_int_equal(fault(x, DIRECT, PF_W), SHADOW_FIXED);
+	assert_int_equal(fault(x, DIRECT + P_L1 * PAGE_SIZE, PF_W), SHADOW_FIXED);
+	assert_int_equal(fault(x, USER, PF_U), SHADOW_FIXED);
+	assert_false(reaches(x, DIRECT + P_L1 * PAGE_SIZE, PF_W));
+	set_pte(x, P_L2, va_slot(USER, 2), 0);
+	assert_false(shadow_is_table(x->shadow, P_L1));
+	assert_true(reaches(x, DIRECT + P_L1 * PAGE_SIZE, PF_W));
+	finish(x);
+}
+
+static void test_roots(void **state)
+{
+	struct exercise *x = linux_guest();
+	const struct shadow_stats *st = shadow_get_stats(x->shadow);
+	u64 before;
+
+	assert_int_equal(fault(x, DIRECT, PF_W), SHADOW_FIXED);
+	before = st->tables;
+	ex_load(x, P_ROOT2 << 12);
+	assert_int_equal(fault(x, DIRECT, PF_W), SHADOW_FIXED);
+	assert_int_equal(st->tables, before + 1); // the kernel's half is shared
+	assert_int_equal(fault(x, DIRECT + P_ROOT2 * PAGE_SIZE, PF_W), SHADOW_EMULATE);
+	assert_true(shadow_is_table(x->shadow, P_ROOT));
+	// The first process is dead and its root is written: no page table any more, and no emulation.
+	assert_int_equal(fault(x, DIRECT + P_ROOT * PAGE_SIZE, PF_W), SHADOW_FIXED);
+	assert_false(shadow_is_table(x->shadow, P_ROOT));
+	assert_true(reaches(x, DIRECT, PF_W));
+	// Nothing that the guest writes to the root in use shows in the gate's slot.
+	set_pte(x, P_ROOT2, GATE_SLOT, P_L3 << 12 | FULL);
+	assert_int_equal(fault(x, GATE_BASE, 0), SHADOW_EMULATE);
+	assert_int_equal(fault(x, GATE_BASE + USER, PF_U), SHADOW_EMULATE);
+	finish(x);
+}
+
+static void test_watch(void **state)
+{
+	struct exercise *x = linux_guest();
+
+	assert_int_equal(fault(x, USER, PF_U), SHADOW_FIXED);
+	shadow_watch(x->shadow, P_DATA, WATCH_CODE);
+	shadow_watch(x->shadow, P_DATA, WATCH_GDT);
+	assert_int_equal(shadow_watched(x->shadow, P_DATA), WATCH_CODE | WATCH_GDT);
+	assert_false(reaches(x, USER, PF_U | PF_W));
+	assert_true(reaches(x, USER, PF_U));
+	assert_int_equal(fault(x, USER, PF_U | PF_W), SHADOW_EMULATE);
+	shadow_unwatch(x->shadow, P_DATA, WATCH_GDT);
+	assert_false(reaches(x, USER, PF_U | PF_W));
+	shadow_unwatch(x->shadow, P_DATA, WATCH_CODE);
+	assert_true(reaches(x, USER, PF_U | PF_W));
+	shadow_drop_frame(x->shadow, P_DATA);
+	assert_false(reaches(x, USER, PF_U));
+	finish(x);
+}
+
+static void test_no_memory(void **state)
+{
+	struct exercise *x = linux_guest();
+	mpn_t root;
+
+	x->alloc_fails = true;
+	assert_int_equal(fault(x, USER, PF_U), SHADOW_NOMEM);
+	assert_int_equal(shadow_load(x->shadow, 999ull << 32, &root), ST_RANGE);
+	x->alloc_fails = false;
+	assert_int_equal(fault(x, USER, PF_U), SHADOW_FIXED);
+	// No more frames: the other process is evicted, then this one's own tables.
+	ex_load(x, P_ROOT2 << 12);
+	x->alloc_fails = true;
+	assert_int_equal(fault(x, DIRECT, 0), SHADOW_FIXED);
+	assert_false(shadow_is_table(x->shadow, P_ROOT));
+	finish(x);
+}
+
+// CR0.WP clear: a supervisor's write to a read-only page is the emulator's.
+static void test_write_protect_off(void **state)
+{
+	struct exercise *x = linux_guest();
+
+	put(x, P_L1, USER, 1, P_DATA << 12 | (FULL & ~PTE_W));
+	x->mode.wp = false;
+	assert_int_equal(fault(x, USER, PF_W), SHADOW_EMULATE);
+	assert_int_equal(fault(x, USER, PF_U | PF_W), SHADOW_INJECT);
+	finish(x);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_prefetch),
+		cmocka_unit_test(test_dirty_tracking),
+		cmocka_unit_test(test_fill_on_write),
+		cmocka_unit_test(test_flood_unshadows),
+		cmocka_unit_test(test_clearing_unshadows),
+		cmocka_unit_test(test_freed_table),
+		cmocka_unit_test(test_roots),
+		cmocka_unit_test(test_watch),
+		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_write_protect_off),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_random_eviction),
 		cmocka_unit_test(test_random_short),
