@@ -58,9 +58,8 @@ void vcpu_emulate(struct vcpu *v)
 	v->emulated++;
 	if (r == EMUL_FAULT) {
 		struct x86_fault fault = v->emul.fault;
-		bool soft = v->emul.soft;
 
-		vcpu_inject(v, &fault, soft, false);
+		vcpu_inject(v, &fault, false, false);
 	} else if (r == EMUL_UNSUPPORTED) {
 		u8 bytes[15] = {0};
 		struct x86_fault fault;
@@ -181,7 +180,7 @@ static void exception(struct vcpu *v)
 			fault = e->fault;
 		else if (r != EMUL_UNSUPPORTED)
 			return;
-		vcpu_inject(v, &fault, r == EMUL_FAULT && e->soft, false);
+		vcpu_inject(v, &fault, false, false);
 		return;
 	}
 	if (vector == VEC_DB)

@@ -29,12 +29,18 @@ void vcpu_inject(struct vcpu *v, const struct x86_fault *fault, bool soft, bool 
 			return;
 		}
 		second = v->emul.fault;
-		if (!emul_escalate(&event, &second)) {
+		switch (external ? EMUL_SERIAL : emul_escalate(event.vector, second.vector)) {
+		case EMUL_SERIAL:
+			event = second;
+			break;
+		case EMUL_DOUBLE:
+			event = (struct x86_fault){.vector = VEC_DF, .has_error = true};
+			break;
+		case EMUL_TRIPLE:
 			vm_end(v->vm, END_CRASH, 0, "triple fault: vector %u, then %u, at %lx, RSP %lx, CR2 %lx, CR3 %lx", fault->vector,
 			       second.vector, rip, v->cpu.gpr[R_RSP], v->cpu.cr2, v->cpu.cr3);
 			return;
 		}
-		event = second;
 		soft = external = false;
 	}
 }

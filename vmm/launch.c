@@ -2,6 +2,7 @@
 // From the bundle that the machine was started with to running VMs, and the end of the machine.
 #include "vmm/launch.h"
 
+#include "abi/control.h"
 #include "base/fmt.h"
 #include "base/log.h"
 #include "machine/boot/boot_info.h"
@@ -49,8 +50,13 @@ static void run_vm(const struct bundle *bundle, const struct vm_config *config)
 		return;
 	}
 	service_init(vm);
-	log_info("%s: starting, %lu MiB", config->name, config->memory / MIB);
+	log_info("%s: starting, %lu MiB", config->name, (unsigned long)(config->memory / MIB));
 	vcpu_run(&vm->vcpu);
+	while (vm->end == END_RESET && config->on_reboot == VM_RESTART) {
+		control_vm_restarted(&service_control, config->name, vm->end_reason);
+		if (vm_restart(vm, bundle))
+			vcpu_run(&vm->vcpu);
+	}
 	service_vm_ended(vm);
 }
 

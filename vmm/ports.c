@@ -87,6 +87,8 @@ static enum emul_result port_rdmsr(void *ctx, u32 msr, u64 *value, struct x86_fa
 		*value = rdtsc();
 		return EMUL_OK;
 	}
+	if (platform_rdmsr(&v->vm->platform, time_ns(), msr, value))
+		return EMUL_OK;
 	return msr_result(policy_rdmsr(&v->cpu, msr, value), fault);
 }
 
@@ -106,7 +108,7 @@ static enum emul_result port_wrmsr(void *ctx, u32 msr, u64 value, struct x86_fau
 {
 	struct vcpu *v = ctx;
 	u64 efer = v->cpu.efer;
-	bool ok = policy_wrmsr(&v->cpu, msr, value);
+	bool ok = platform_wrmsr(&v->vm->platform, time_ns(), msr, value) || policy_wrmsr(&v->cpu, msr, value);
 
 	if (!ok)
 		log_debug("%s: WRMSR %x = %lx refused at %lx", v->vm->config.name, msr, value, v->cpu.rip);
@@ -190,7 +192,7 @@ static void port_cr_written(void *ctx, unsigned cr, u64 old)
 	} else if (cr == 4) {
 		cr4_written(v, old);
 	} else if (cr == 8) {
-		platform_set_cr8(&v->vm->platform, time_ns(), v->cpu.cr8);
+		platform_set_cr8(&v->vm->platform, v->cpu.cr8);
 	}
 }
 
@@ -239,12 +241,12 @@ static void port_invlpg(void *ctx, u64 linear)
 
 static void port_get_xmm(void *ctx, unsigned reg, u8 out[16])
 {
-	xmm_read(reg, out);
+	fpu_read_xmm(reg, out);
 }
 
 static void port_set_xmm(void *ctx, unsigned reg, const u8 in[16])
 {
-	xmm_write(reg, in);
+	fpu_write_xmm(reg, in);
 }
 
 const struct emul_ports vmm_emul_ports = {

@@ -175,8 +175,12 @@ static int method_info(void *ctx, struct control_request *req, struct json_out *
 
 static int method_dmesg(void *ctx, struct control_request *req, struct json_out *result)
 {
-	static char text[LOG_RING_SIZE + 1];
-	size_t n = log_copy(text, sizeof(text) - 1);
+	static char text[LOG_BYTES];
+	u64 at = 0;
+	size_t n = 0, more;
+
+	while (n < sizeof(text) && (more = log_read(&at, text + n, sizeof(text) - n)))
+		n += more;
 
 	json_object(result);
 	json_key(result, "text");
@@ -259,8 +263,8 @@ static void snapshot_final(void)
 	json_key(&j, "params");
 	snapshot(&j);
 	json_object_end(&j);
-	if (json_done(&j)) {
-		control_send(NULL, buf, strlen(buf));
+	if (!j.overflow) {
+		control_send(NULL, buf, j.len);
 		control_send(NULL, "\n", 1);
 	}
 }

@@ -2,6 +2,7 @@
 // Creates a VM from its description, and ends it. All memory that a VM needs is taken here, before it runs.
 #include "vmm/vm.h"
 
+#include "abi/control.h"
 #include "base/assert.h"
 #include "base/fmt.h"
 #include "base/log.h"
@@ -9,6 +10,7 @@
 #include "core/platform/acpi.h"
 #include "core/platform/linux_boot.h"
 #include "machine/cpu/cpu.h"
+#include "machine/io/cmos.h"
 #include "machine/irq/time.h"
 #include "machine/mm/frames.h"
 #include "vmm/knobs.h"
@@ -128,22 +130,28 @@ static bool create_memory(struct vm *vm)
 	return fill_p2m(vm, 0, 0xa0000) && fill_p2m(vm, 0xc0000, vm->low_bytes - 0xc0000) && fill_p2m(vm, HIGH_RAM_BASE, high);
 }
 
-static bool create_shadow(struct vm *vm)
+// Memory for the shadow's records, once.
+static bool take_shadow(struct vm *vm)
+{
+	// Tables for twice the VM's memory mapped once, and a floor for small VMs.
+	vm->shadow_table_limit = (u32)MIN(MAX(vm->ram_bytes / PAGE_SIZE / 128, 2048ull), 16384ull);
+	vm->shadow_memory_size = shadow_memory_needed(vm->ppn_limit, vm->shadow_table_limit);
+	vm->shadow_memory = take(vm, vm->shadow_memory_size);
+	return vm->shadow_memory != NULL;
+}
+
+static bool start_shadow(struct vm *vm)
 {
 	struct shadow_config c = {
 		.ports = &vmm_shadow_ports,
 		.ctx = vm,
 		.ppn_limit = vm->ppn_limit,
 		.gate_l3 = vm->vcpu.gate.l3,
+		.max_tables = vm->shadow_table_limit,
+		.memory = vm->shadow_memory,
+		.memory_size = vm->shadow_memory_size,
 	};
 
-	// Tables for twice the VM's memory mapped once, and a floor for small VMs.
-	c.max_tables = (u32)MIN(MAX(vm->ram_bytes / PAGE_SIZE / 128, 2048ull), 16384ull);
-	vm->shadow_table_limit = c.max_tables;
-	c.memory_size = shadow_memory_needed(c.ppn_limit, c.max_tables);
-	c.memory = take(vm, c.memory_size);
-	if (!c.memory)
-		return false;
 	memset(c.memory, 0, c.memory_size);
 	vm->shadow = shadow_create(&c);
 	return vm->shadow != NULL;
@@ -158,10 +166,11 @@ static bool create_cache(struct vm *vm)
 		return false;
 	*c = (struct gate_cache){ptr_mpn(code), ptr_mpn(links), ptr_mpn(ibtc), TC_CODE_BYTES >> PAGE_SHIFT,
 				 TC_LINK_BYTES >> PAGE_SHIFT};
-	return gate_create(&vm->vcpu.gate, c) == ST_OK;
+	vm->translator_memory = take(vm, TC_META_BYTES);
+	return vm->translator_memory && gate_create(&vm->vcpu.gate, c) == ST_OK;
 }
 
-static bool create_translator(struct vm *vm)
+static bool start_translator(struct vm *vm)
 {
 	struct bt_config c = {
 		.code = frame_ptr(vm->cache.code),
@@ -169,7 +178,7 @@ static bool create_translator(struct vm *vm)
 		.links = frame_ptr(vm->cache.links),
 		.link_count = (vm->cache.link_pages << PAGE_SHIFT) / 8,
 		.ibtc = frame_ptr(vm->cache.ibtc),
-		.meta = take(vm, TC_META_BYTES),
+		.meta = vm->translator_memory,
 		.meta_size = TC_META_BYTES,
 		.code_base = GATE_TC,
 		.links_base = GATE_LINKS,
@@ -185,15 +194,14 @@ static bool create_translator(struct vm *vm)
 		.user_ss = 0x2b,
 	};
 
-	if (!c.meta)
-		return false;
 	vm->bt = bt_create(&c);
 	return vm->bt != NULL;
 }
 
 // ---- loading
 
-static bool load_write(void *ctx, u64 gpa, const void *bytes, u64 len)
+// The loader has checked its places against the memory's size; a hole would be a bug of ours.
+static void load_write(void *ctx, u64 gpa, const void *bytes, u64 len)
 {
 	struct vm *vm = ctx;
 	const u8 *in = bytes;
@@ -202,25 +210,43 @@ static bool load_write(void *ctx, u64 gpa, const void *bytes, u64 len)
 		u64 n = MIN(len, PAGE_SIZE - (gpa & PAGE_MASK));
 		void *ram = gpa_ram(vm, gpa);
 
-		if (!ram)
-			return false;
+		assert(ram);
 		memcpy(ram, in, n);
 		in += n, gpa += n, len -= n;
 	}
-	return true;
+}
+
+static void load_acpi(void *ctx, u64 gpa, const void *bytes, unsigned len)
+{
+	load_write(ctx, gpa, bytes, len);
+}
+
+static void load_zero(void *ctx, u64 gpa, u64 len)
+{
+	struct vm *vm = ctx;
+
+	while (len) {
+		u64 n = MIN(len, PAGE_SIZE - (gpa & PAGE_MASK));
+		void *ram = gpa_ram(vm, gpa);
+
+		assert(ram);
+		memset(ram, 0, n);
+		gpa += n, len -= n;
+	}
 }
 
 static bool load_linux(struct vm *vm, const struct bundle *bundle, char *error, size_t size)
 {
 	struct bundle_file kernel, ramdisk = {0};
+	struct acpi_config acpi = {.base = ACPI_AREA, .mem_low = vm->low_bytes, .write = load_acpi, .ctx = vm};
 	struct linux_boot b = {
 		.cmdline = vm->config.cmdline,
-		.low_ram = vm->low_bytes,
-		.high_ram = vm->ram_bytes - vm->low_bytes,
+		.mem_low = vm->low_bytes,
+		.mem_high = vm->ram_bytes - vm->low_bytes,
 		.write = load_write,
+		.zero = load_zero,
 		.ctx = vm,
 	};
-	const char *wrong;
 
 	if (bundle_find(bundle, vm->config.kernel, &kernel) != ST_OK ||
 	    (vm->config.ramdisk[0] && bundle_find(bundle, vm->config.ramdisk, &ramdisk) != ST_OK)) {
@@ -231,11 +257,11 @@ static bool load_linux(struct vm *vm, const struct bundle *bundle, char *error, 
 	b.image_size = kernel.size;
 	b.ramdisk = ramdisk.data;
 	b.ramdisk_size = ramdisk.size;
-	b.rsdp = acpi_build(load_write, vm);
-	wrong = linux_boot_load(&b, &vm->vcpu.cpu);
-	if (wrong)
-		fmt_snprintf(error, size, "kernel: %s", wrong);
-	return !wrong;
+	b.acpi_rsdp = acpi_build(&acpi);
+	if (linux_boot_load(&b, &vm->vcpu.cpu) == ST_OK)
+		return true;
+	fmt_snprintf(error, size, "kernel: %s", b.error);
+	return false;
 }
 
 static void create_platform(struct vm *vm)
@@ -243,22 +269,41 @@ static void create_platform(struct vm *vm)
 	struct platform_config c = {
 		.ports = &platform_ports,
 		.ctx = vm,
-		.low_ram = vm->low_bytes,
-		.high_ram = vm->ram_bytes - vm->low_bytes,
-		.boot_seconds = wallclock_seconds(),
-		.tsc_khz = tsc_khz(),
+		.mem_low = vm->low_bytes,
+		.mem_high = vm->ram_bytes - vm->low_bytes,
+		.wall_seconds = rtc_wall_seconds() - time_ns() / 1000000000,
+		.tsc_khz = (u32)tsc_khz(),
 	};
 
 	platform_init(&vm->platform, &c);
 }
 
-static void create_vcpu(struct vm *vm)
+static void start_vcpu(struct vm *vm)
 {
 	struct vcpu *v = &vm->vcpu;
 
-	v->vm = vm;
+	memset(&v->cpu, 0, sizeof(v->cpu));
+	memset(v->gate.page, 0, sizeof(*v->gate.page));
 	v->emul = (struct emul){.cpu = &v->cpu, .ports = &vmm_emul_ports, .ctx = v};
+	v->in_machine = false;
 	v->segments_live = true;
+	v->cache_generation = ~0ull;
+	v->gate.trust->lstar_tc = 0;
+}
+
+// From empty memory to the kernel's entry.
+static bool start(struct vm *vm, const struct bundle *bundle, char *error, size_t error_size)
+{
+	start_vcpu(vm);
+	if (!start_shadow(vm) || !start_translator(vm)) {
+		fmt_snprintf(error, error_size, "not enough memory for the shadow page tables or the translator");
+		return false;
+	}
+	create_platform(vm);
+	if (!load_linux(vm, bundle, error, error_size))
+		return false;
+	vcpu_load_root(&vm->vcpu);
+	return vm->state != VM_ENDED;
 }
 
 struct vm *vm_create(const struct bundle *bundle, const struct vm_config *config, char *error, size_t error_size)
@@ -269,16 +314,27 @@ struct vm *vm_create(const struct bundle *bundle, const struct vm_config *config
 
 	memset(vm, 0, sizeof(*vm));
 	vm->config = *config;
-	create_vcpu(vm);
-	if (!create_memory(vm) || !create_cache(vm) || !create_shadow(vm) || !create_translator(vm)) {
-		fmt_snprintf(error, error_size, "not enough machine memory for %llu MiB",
-			     (unsigned long long)(config->memory / MIB));
+	vm->vcpu.vm = vm;
+	if (!create_memory(vm) || !create_cache(vm) || !take_shadow(vm)) {
+		fmt_snprintf(error, error_size, "not enough machine memory for %lu MiB", (unsigned long)(config->memory / MIB));
 		return NULL;
 	}
 	vm->created_ns = time_ns();
-	create_platform(vm);
-	if (!load_linux(vm, bundle, error, error_size))
-		return NULL;
-	vcpu_load_root(&vm->vcpu);
-	return vm->state == VM_ENDED ? NULL : vm;
+	return start(vm, bundle, error, error_size) ? vm : NULL;
+}
+
+bool vm_restart(struct vm *vm, const struct bundle *bundle)
+{
+	char error[160];
+
+	shadow_destroy(vm->shadow);
+	for (ppn_t p = 0; p < vm->ppn_limit; p++)
+		if (vm->p2m[p] != MPN_NONE)
+			memset(frame_ptr(vm->p2m[p]), 0, PAGE_SIZE);
+	vm->state = VM_RUNNING;
+	vm->end = END_NONE;
+	if (start(vm, bundle, error, sizeof(error)))
+		return true;
+	vm_end(vm, END_CRASH, 0, "restart: %s", error);
+	return false;
 }

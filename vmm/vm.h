@@ -84,6 +84,8 @@ struct vm {
 	u32 shadow_tables, shadow_table_limit;
 	struct bt *bt;
 	struct gate_cache cache;
+	void *shadow_memory, *translator_memory;
+	size_t shadow_memory_size;
 	struct platform platform;
 	struct vcpu vcpu;
 
@@ -95,6 +97,8 @@ struct vm {
 
 // vm.c
 struct vm *vm_create(const struct bundle *bundle, const struct vm_config *config, char *error, size_t error_size);
+// A guest's reset: the same VM from its kernel again, with its counters. False: it does not start again (the VM has ended).
+bool vm_restart(struct vm *vm, const struct bundle *bundle);
 void vm_end(struct vm *vm, enum vm_end how, u32 value, const char *fmt, ...) PRINTF(4, 5);
 void vm_console_flush(struct vm *vm);
 const char *vm_end_name(enum vm_end how);

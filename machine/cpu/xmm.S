@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The guest's SSE registers are live while the hypervisor runs; the emulator reads and writes single ones here.
-// void xmm_read(unsigned reg, u8 out[16]); void xmm_write(unsigned reg, const u8 in[16]);
+// void fpu_read_xmm(unsigned reg, u8 out[16]); void fpu_write_xmm(unsigned reg, const u8 in[16]);
 	.macro table name, op
 	.globl \name
 	.hidden \name
@@ -29,6 +29,6 @@
 	.endm
 
 	.text
-	table xmm_read, store
-	table xmm_write, load
+	table fpu_read_xmm, store
+	table fpu_write_xmm, load
 	.section .note.GNU-stack, "", @progbits

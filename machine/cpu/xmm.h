@@ -5,7 +5,7 @@
 #include "base/types.h"
 
 // Single SSE registers of whatever guest was last on this CPU. reg: 0 to 15.
-void xmm_read(unsigned reg, u8 out[16]);
-void xmm_write(unsigned reg, const u8 in[16]);
+void fpu_read_xmm(unsigned reg, u8 out[16]);
+void fpu_write_xmm(unsigned reg, const u8 in[16]);
 
 #endif
