@@ -406,9 +406,8 @@ enum msr_kind {
 	STATE,	  // in struct x86_cpu, checked
 	CONSTANT, // reads as the row's value, writes are ignored
 	READONLY, // reads as the row's value, writes fault
-	DEVICE,	  // the LAPIC's
-	CLOCK,	  // the machine's TSC; writes are ignored
-	ARCH_CAP, // by configuration
+	CALLER,	  // answered before it comes here; #GP when not
+	CLOCK,	  // reads are the caller's, writes are ignored
 };
 
 struct msr_row {
@@ -434,12 +433,12 @@ static const struct msr_row msrs[] = {
 	{ 0x0, 0x1, CONSTANT, 0, "P5_MC_ADDR, P5_MC_TYPE", quiet },
 	{ 0x10, 0x10, CLOCK, 0, "TSC", "native; it cannot be set without shifting every guest's" },
 	{ 0x17, 0x17, READONLY, 0, "PLATFORM_ID", quiet },
-	{ 0x1b, 0x1b, DEVICE, 0, "APIC_BASE", "the virtual LAPIC's" },
+	{ 0x1b, 0x1b, CALLER, 0, "APIC_BASE", "the virtual LAPIC's" },
 	{ 0x3a, 0x3a, READONLY, 1, "FEATURE_CONTROL", "locked, everything off: no VMX" },
 	{ 0x48, 0x49, FAULT, 0, "SPEC_CTRL, PRED_CMD", "hidden in CPUID" },
 	{ 0x8b, 0x8b, CONSTANT, UCODE_REVISION, "PATCH_LEVEL", "a revision; Linux clears it before it reads it (Intel)" },
 	{ 0xfe, 0xfe, READONLY, MTRR_CAPS, "MTRRCAP", "as QEMU's" },
-	{ 0x10a, 0x10a, ARCH_CAP, 0, "ARCH_CAPABILITIES", "by configuration" },
+	{ 0x10a, 0x10a, CALLER, 0, "ARCH_CAPABILITIES", "by configuration" },
 	{ 0x174, 0x176, STATE, 0, "SYSENTER_*", "kept, without effect: SEP is hidden" },
 	{ 0x179, 0x179, READONLY, MCG_CTL_P | MCG_CAP_BANKS, "MCG_CAP", "ten banks, as QEMU's" },
 	{ 0x17a, 0x17a, CONSTANT, 0, "MCG_STATUS", "never a machine check" },
@@ -455,8 +454,8 @@ static const struct msr_row msrs[] = {
 	{ 0x277, 0x277, STATE, 0, "PAT", "virtual; types are checked" },
 	{ 0x2ff, 0x2ff, STATE, 0, "MTRR_DEF_TYPE", "write-back by default" },
 	{ 0x400, 0x400 + 4 * MCG_CAP_BANKS - 1, CONSTANT, 0, "MCi_*", "banks that never report" },
-	{ 0x6e0, 0x6e0, DEVICE, 0, "TSC_DEADLINE", "the virtual LAPIC's, by configuration" },
-	{ 0x800, 0x8ff, DEVICE, 0, "x2APIC", "the virtual LAPIC's, by configuration" },
+	{ 0x6e0, 0x6e0, CALLER, 0, "TSC_DEADLINE", "the virtual LAPIC's, by configuration" },
+	{ 0x800, 0x8ff, CALLER, 0, "x2APIC", "the virtual LAPIC's, by configuration" },
 	{ 0xda0, 0xda0, FAULT, 0, "XSS", "XSAVES is hidden" },
 	{ 0xc0000080, 0xc0000084, STATE, 0, "EFER STAR LSTAR CSTAR SFMASK", "the guest's system call entry" },
 	{ 0xc0000100, 0xc0000103, STATE, 0, "FS_BASE GS_BASE KERNEL_GS_BASE TSC_AUX", "the guest's" },
@@ -518,7 +517,7 @@ static u64 *state_slot(struct x86_cpu *cpu, u32 msr)
 	return NULL;
 }
 
-bool policy_rdmsr(const struct msr_policy *p, const struct x86_cpu *cpu, u32 msr, u64 *value)
+bool policy_rdmsr(const struct x86_cpu *cpu, u32 msr, u64 *value)
 {
 	const struct msr_row *row = find(msr);
 
@@ -532,14 +531,8 @@ bool policy_rdmsr(const struct msr_policy *p, const struct x86_cpu *cpu, u32 msr
 	case READONLY:
 		*value = row->value;
 		return true;
-	case DEVICE:
-		return p->device_read && p->device_read(p->ctx, msr, value);
+	case CALLER:
 	case CLOCK:
-		*value = p->rdtsc ? p->rdtsc(p->ctx) : 0;
-		return true;
-	case ARCH_CAP:
-		*value = p->cpuid->arch_capabilities;
-		return p->cpuid->arch_capabilities != 0;
 	case FAULT:
 		break;
 	}
@@ -598,7 +591,7 @@ static bool acceptable(const struct x86_cpu *cpu, u32 msr, u64 *value)
 	return true;
 }
 
-bool policy_wrmsr(const struct msr_policy *p, struct x86_cpu *cpu, u32 msr, u64 value)
+bool policy_wrmsr(struct x86_cpu *cpu, u32 msr, u64 value)
 {
 	const struct msr_row *row = find(msr);
 
@@ -613,14 +606,8 @@ bool policy_wrmsr(const struct msr_policy *p, struct x86_cpu *cpu, u32 msr, u64 
 	case CONSTANT:
 	case CLOCK:
 		return true;
-	case DEVICE:
-		if (!p->device_write || !p->device_write(p->ctx, msr, value))
-			return false;
-		if (msr == MSR_APIC_BASE)
-			cpu->apic_base = value;
-		return true;
 	case READONLY:
-	case ARCH_CAP:
+	case CALLER:
 	case FAULT:
 		break;
 	}
@@ -641,7 +628,7 @@ bool cpuid_policy_row(unsigned index, struct policy_row *row)
 
 bool msr_policy_row(unsigned index, struct policy_row *row)
 {
-	static const char *const kinds[] = { "fault", "state", "constant", "read-only", "device", "clock", "configured" };
+	static const char *const kinds[] = { "fault", "state", "constant", "read-only", "caller", "clock" };
 	const struct msr_row *m;
 
 	if (index >= ARRAY_SIZE(msrs))

@@ -29,19 +29,11 @@ void cpuid_policy(const struct cpuid_policy_config *c, cpuid_host_fn host, void 
 u64 cpuid_policy_cr4(const struct cpuid_policy_config *c, cpuid_host_fn host, void *ctx, const struct x86_cpu *cpu);
 u64 cpuid_policy_xcr0(const struct cpuid_policy_config *c, cpuid_host_fn host, void *ctx);
 
-struct msr_policy {
-	const struct cpuid_policy_config *cpuid;
-	// MSRs that devices own (APIC_BASE, TSC_DEADLINE, x2APIC). False: #GP.
-	bool (*device_read)(void *ctx, u32 msr, u64 *value);
-	bool (*device_write)(void *ctx, u32 msr, u64 value);
-	u64 (*rdtsc)(void *ctx);
-	void *ctx;
-};
-
-// False: #GP(0). A write changes *cpu only when it is valid; side effects (EFER, FS and GS bases on the machine) are the
-// caller's, who compares or knows the MSR.
-bool policy_rdmsr(const struct msr_policy *p, const struct x86_cpu *cpu, u32 msr, u64 *value);
-bool policy_wrmsr(const struct msr_policy *p, struct x86_cpu *cpu, u32 msr, u64 value);
+// MSRs. The caller answers those that are not state of *cpu before it comes here: the LAPIC's (platform_rdmsr()), reads of
+// the TSC, ARCH_CAPABILITIES where the configuration shows it. False: #GP(0). A write changes *cpu only when it is valid;
+// side effects (EFER, FS and GS bases on the machine) are the caller's.
+bool policy_rdmsr(const struct x86_cpu *cpu, u32 msr, u64 *value);
+bool policy_wrmsr(struct x86_cpu *cpu, u32 msr, u64 value);
 
 // For documentation and tests: every row as text. Returns false past the last row.
 struct policy_row {
