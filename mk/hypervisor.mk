@@ -25,9 +25,11 @@ $(B)/hv/%.S.o: %.S
 # Its loops must not become calls to memcpy and memset.
 $(B)/hv/base/string.o: HV_FLAGS += -fno-tree-loop-distribute-patterns
 
-$(B)/trapeze.elf: $(HV_OBJ) $(HV_LDS) scripts/gen-symbols
+$(B)/trapeze.elf: $(HV_OBJ) $(HV_LDS) scripts/gen-symbols scripts/check-elf
 	scripts/gen-symbols >$(B)/symbols0.S
 	$(HV_LINK) $(HV_OBJ) $(B)/symbols0.S -o $(B)/trapeze0.elf
 	scripts/gen-symbols $(B)/trapeze0.elf >$(B)/symbols.S
-	$(HV_LINK) $(HV_OBJ) $(B)/symbols.S -o $@
+	$(HV_LINK) $(HV_OBJ) $(B)/symbols.S -o $@.new
+	scripts/check-elf $@.new
+	mv $@.new $@
 -include $(HV_OBJ:.o=.d)

@@ -21,6 +21,7 @@ void boot_start(u32 magic, u32 info)
 	const struct boot_info *bi;
 
 	serial_init();
+	pic_mask();
 	cpu_features_init();
 	pcpu_install(pcpu_init(boot_cpu_block, 0, cpuid(1, 0).ebx >> 24, boot_cpu_gdt));
 	cpu_enable_features();
@@ -28,10 +29,10 @@ void boot_start(u32 magic, u32 info)
 	frames_init(bi);
 	mm_init(bi);
 	acpi_init(bi);
-	lapic_init();
+	lapic_start();
 	this_cpu()->apic_id = lapic_id();
 	time_init();
-	ioapic_init();
+	ioapic_start();
 	serial_irq_init();
 	smp_init();
 	vmm_main(bi);

@@ -133,7 +133,7 @@ void ap_main(struct pcpu *cpu)
 {
 	pcpu_install(cpu);
 	cpu_enable_features();
-	lapic_init();
+	lapic_start();
 	__atomic_store_n(&cpu->online, 1, __ATOMIC_RELEASE);
 	park(cpu);
 }

@@ -34,7 +34,7 @@ static void set(unsigned i, u32 reg, u32 v)
 	ioapics[i].regs[4] = v;
 }
 
-static void pic_off(void)
+void pic_mask(void)
 {
 	outb(PIC1, 0x11); // ICW1: edge, cascade, ICW4 follows
 	outb(PIC2, 0x11);
@@ -48,11 +48,10 @@ static void pic_off(void)
 	outb(PIC2 + 1, 0xff);
 }
 
-void ioapic_init(void)
+void ioapic_start(void)
 {
 	const struct acpi_info *a = acpi_info();
 
-	pic_off();
 	for (u32 i = 0; i < a->ioapic_count; i++) {
 		volatile u32 *regs = map_io(a->ioapic[i].base, PAGE_SIZE);
 

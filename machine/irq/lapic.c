@@ -101,7 +101,7 @@ static void map_registers(void)
 	irq_set_handler(ERROR_VECTOR, error_irq, NULL);
 }
 
-void lapic_init(void)
+void lapic_start(void)
 {
 	wrmsr(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) | BASE_ENABLE);
 	if (!regs && !x2apic)

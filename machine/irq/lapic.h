@@ -5,7 +5,7 @@
 
 #include "base/types.h"
 
-void lapic_init(void); // on each CPU; the first call maps it
+void lapic_start(void); // on each CPU; the first call maps it
 u32 lapic_id(void);
 void lapic_eoi(void);
 

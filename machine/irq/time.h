@@ -5,7 +5,7 @@
 
 #include "base/types.h"
 
-// Calibrates TSC and LAPIC timer. Needs lapic_init() on the first CPU.
+// Calibrates TSC and LAPIC timer. Needs lapic_start() on the first CPU.
 void time_init(void);
 u64 tsc_khz(void);
 const char *tsc_source(void); // where the frequency came from
