@@ -6,14 +6,18 @@
 // when it faults again. Prefetch goes through the same sync_leaf() as everything else, so it grants nothing new.
 #include "core/mmu/shadow_private.h"
 
+#define LATER_RUN 8 // entries looked at when a table faults that has been filled before
+
 static void fault_prefetch(struct shadow *s, struct table *t, unsigned at, const u64 *guest)
 {
 	unsigned run = t->direct ? s->direct_run : s->leaf_run;
 	unsigned first, last;
 
-	if (t->faults)
-		run = run > 1 ? SLOTS : run;
-	if (t->faults < UINT8_MAX)
+	if (t->faults == 1 && run)
+		run = SLOTS; // the second fault brings the rest, once
+	else if (t->faults > 1)
+		run = MIN(run, (unsigned)LATER_RUN);
+	if (t->faults < 2)
 		t->faults++;
 	first = run ? at / run * run : at;
 	last = run ? MIN(first + run, SLOTS) : at;

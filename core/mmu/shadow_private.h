@@ -147,6 +147,12 @@ static inline ppn_t entry_ppn(u64 entry, unsigned level)
 	return (entry & PTE_ADDR & ~in_page) >> PAGE_SHIFT;
 }
 
+// Does the change take away something that the machine may have cached? More U counts: SMEP and SMAP make it less.
+static inline bool entry_reduced(u64 old, u64 now)
+{
+	return (old & PTE_P) && (!(now & PTE_P) || ((old ^ now) & (PTE_ADDR | PTE_U)) || (old & ~now & PTE_W) || (now & ~old & PTE_NX));
+}
+
 static inline void entry_store(struct table *t, unsigned slot, u64 value)
 {
 	__atomic_store_n(&t->entry[slot], value, __ATOMIC_RELEASE);

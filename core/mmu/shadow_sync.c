@@ -12,12 +12,6 @@
 
 #define ENTRY_AD (PTE_P | PTE_A)
 
-static bool leaf_reduced(u64 old, u64 now)
-{
-	return (old & PTE_P) && (!(now & PTE_P) || ((old ^ now) & PTE_ADDR) || (old & ~now & (PTE_W | PTE_U)) ||
-				 (now & ~old & PTE_NX));
-}
-
 bool sync_leaf(struct shadow *s, struct table *t, unsigned slot, const u64 *guest)
 {
 	u64 old = t->entry[slot], now = 0;
@@ -44,7 +38,7 @@ bool sync_leaf(struct shadow *s, struct table *t, unsigned slot, const u64 *gues
 		leaf_set(s, t, slot, ppn, now); // even when equal: two guest frames may share one of the machine's
 	else if (old)
 		leaf_clear(s, t, slot);
-	if (leaf_reduced(old, now))
+	if (entry_reduced(old, now))
 		table_flush(s, t, slot);
 	return now;
 }

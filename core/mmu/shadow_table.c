@@ -129,7 +129,7 @@ void table_link(struct shadow *s, struct table *t, unsigned slot, struct table *
 		return;
 	if (old && !((old ^ want) & PTE_ADDR)) {
 		entry_store(t, slot, want);
-		if ((old & ~want & (PTE_W | PTE_U)) || (want & ~old & PTE_NX))
+		if (entry_reduced(old, want))
 			table_flush(s, t, slot);
 		return;
 	}
