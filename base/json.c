@@ -250,6 +250,19 @@ struct json_value json_member(struct json_value object, const char *name)
 	return (struct json_value){ NULL, 0 };
 }
 
+bool json_member_at(struct json_value object, unsigned n, struct json_value *name, struct json_value *value)
+{
+	if (json_kind(object) != JSON_OBJECT || n >= json_count(object))
+		return false;
+	unsigned i = object.index + 1;
+
+	while (n-- > 0)
+		i = skip_value(object.doc, i + 1);
+	*name = (struct json_value){ object.doc, i };
+	*value = (struct json_value){ object.doc, i + 1 };
+	return true;
+}
+
 struct json_value json_at(struct json_value array, unsigned n)
 {
 	if (json_kind(array) != JSON_ARRAY || n >= json_count(array))

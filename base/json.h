@@ -36,6 +36,8 @@ enum json_kind json_kind(struct json_value v);
 unsigned json_count(struct json_value v); // members of an object, elements of an array, else 0
 struct json_value json_member(struct json_value object, const char *name);
 struct json_value json_at(struct json_value array, unsigned i);
+// The i-th member of an object: its name (a string) and its value.
+bool json_member_at(struct json_value object, unsigned i, struct json_value *name, struct json_value *value);
 // Copies the decoded bytes, NUL-terminated. Returns the length, or -1: no string, longer than size-1, code point > 255.
 long json_string(struct json_value v, char *buf, size_t size);
 bool json_string_is(struct json_value v, const char *s);

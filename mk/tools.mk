@@ -18,9 +18,10 @@ $(B)/trapeze: $(TOOL_OBJ)
 	$(CC) $(TOOL_OBJ) $(TOOL_LIBS) -o $@
 $(B)/trapeze-san: $(TOOL_SAN_OBJ)
 	$(CC) -fsanitize=address,undefined $(TOOL_SAN_OBJ) $(TOOL_LIBS) -o $@
-$(B)/fake-qemu: tests/system/fake_qemu.c
+FAKE_QEMU_C = tests/system/fake_qemu.c vmm/control.c vmm/stats.c vmm/bundle.c base/json.c
+$(B)/fake-qemu: $(FAKE_QEMU_C) $(wildcard vmm/*.h abi/*.h base/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(TOOL_FLAGS) $(INC) $< -o $@
+	$(CC) $(TOOL_FLAGS) $(INC) $(FAKE_QEMU_C) -o $@
 -include $(TOOL_OBJ:.o=.d) $(TOOL_SAN_OBJ:.o=.d)
 
 .PHONY: test-command

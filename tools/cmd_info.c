@@ -1,40 +1,35 @@
 // SPDX-License-Identifier: MIT
 // trapeze info: the machine: one "key : value" a line, as xl info prints.
 #include <stdio.h>
-#include <string.h>
 
 #include "tools/client.h"
 
-static void print_member(struct json_value object, const char *key)
+static void print_member(struct json_value key, struct json_value value)
 {
-	struct json_value v = json_member(object, key);
-	char text[512];
+	char name[128], text[1024];
 	size_t n;
+	const char *raw = json_raw(value, &n);
 
-	if (json_kind(v) == JSON_ABSENT)
+	if (json_string(key, name, sizeof(name)) < 0)
 		return;
-	const char *raw = json_raw(v, &n);
-
-	if (json_string(v, text, sizeof(text)) >= 0)
-		printf("%-24s: %s\n", key, text);
+	if (json_string(value, text, sizeof(text)) >= 0)
+		printf("%-24s: %s\n", name, text);
 	else
-		printf("%-24s: %.*s\n", key, (int)n, raw);
+		printf("%-24s: %.*s\n", name, (int)n, raw);
 }
 
 int cmd_info(const struct verb *v, int argc, char **argv)
 {
-	static const char *const keys[] = { "version",	    "cpu_model",  "nr_cpus",	"total_memory", "free_memory",
-					    "hypervisor_bytes", "vms", "uptime_ns", "command_line" };
 	struct client c;
-	struct json_value info;
+	struct json_value info, key, value;
 	int status = client_options(&c, v, argc, argv);
 
 	if (status >= 0)
 		return status;
 	status = EXIT_FAILED;
 	if (client_call(&c, "info", NULL, &info)) {
-		for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
-			print_member(info, keys[i]);
+		for (unsigned i = 0; json_member_at(info, i, &key, &value); i++)
+			print_member(key, value);
 		status = EXIT_OK;
 	}
 	client_free(&c);

@@ -74,7 +74,8 @@ static void input_taken(void *arg, struct json_value result, struct json_value e
 	struct console *c = &s->console;
 	u64 accepted = c->in_flight;
 
-	json_u64(json_member(result, "accepted"), &accepted);
+	if (json_kind(result) == JSON_NUMBER)
+		json_u64(result, &accepted);
 	if (accepted > c->in_flight)
 		accepted = c->in_flight;
 	if (accepted < c->in_flight)

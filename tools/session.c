@@ -255,6 +255,8 @@ static void take_log(struct session *s, const char *bytes, size_t n)
 
 static void take_complaint(struct session *s, const char *bytes, size_t n)
 {
+	if (s->kill_ms)
+		return; // "terminating on signal": our own
 	if (s->complaint.len < LOG_TAIL)
 		bytes_add(&s->complaint, bytes, n);
 	if (s->options->verbose)
