@@ -3,6 +3,11 @@
 # fetched is seen by the rules that look for files.
 
 
+# What system tests run besides the product.
+TEST_PROGRAMS = $(B)/trapeze-san $(B)/fake-qemu $(B)/rpc-client
+.PHONY: test-programs
+test-programs: $(TEST_PROGRAMS)
+
 .PHONY: help setup run test soak bench fuzz iso
 
 help:
