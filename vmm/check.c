@@ -4,6 +4,7 @@
 #include "vmm/check.h"
 
 #include "base/assert.h"
+#include "base/log.h"
 #include "machine/mm/frames.h"
 
 static u64 leaf(u64 root, u64 va)
@@ -49,5 +50,24 @@ void check_entry(const struct vcpu *v)
 			panic("entry check: ring 1 with CS %lx SS %lx", p->cs, p->ss);
 	} else if ((p->cs & 3) != 3) {
 		panic("entry check: CS %lx", p->cs);
+	}
+}
+
+void check_log_walk(const struct vcpu *v, u64 va)
+{
+	u64 shadow = v->gate.trust->guest_cr3, guest = v->cpu.cr3;
+
+	log_info("walk of %lx: CR3 %lx, shadow root %lx", va, guest, shadow);
+	for (int shift = 39, level = 4; shift >= 12; shift -= 9, level--) {
+		const u64 *g = gpa_ram(v->vm, guest & PTE_ADDR), *s = frame_ptr((shadow & PTE_ADDR) >> PAGE_SHIFT);
+		unsigned index = (va >> shift) & 511;
+
+		guest = g && guest ? g[index] : 0;
+		shadow = shadow ? s[index] : 0;
+		log_info("  level %d index %u: guest %lx shadow %lx", level, index, guest, shadow);
+		if (!(guest & PTE_P) || (guest & PTE_PS))
+			guest = 0;
+		if (!(shadow & PTE_P))
+			shadow = 0;
 	}
 }

@@ -6,5 +6,7 @@
 
 // Panics when the guest world cannot be entered with what gate.page and the trusted page hold.
 void check_entry(const struct vcpu *v);
+// Logs guest and shadow entries of every level.
+void check_log_walk(const struct vcpu *v, u64 va);
 
 #endif

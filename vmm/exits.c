@@ -8,6 +8,7 @@
 #include "machine/cpu/cpu.h"
 #include "machine/cpu/traps.h"
 #include "machine/irq/time.h"
+#include "vmm/check.h"
 
 static const char *const reason_names[EXIT_REASONS] = {
 	[EXIT_PAGE_FAULT_HIDDEN] = "hidden_fault", [EXIT_PAGE_FAULT_GUEST] = "guest_fault",
@@ -80,6 +81,7 @@ static void watch_repeats(struct vcpu *v, u64 va)
 		v->same_fault_va = va;
 		v->same_fault_count = 0;
 	} else if (++v->same_fault_count == 64) {
+		check_log_walk(v, va);
 		panic("one hidden fault for ever: rip %lx va %lx error %lx", p->rip, va, p->error);
 	}
 }
@@ -239,6 +241,7 @@ static void machine_interrupt(u64 vector)
 void vcpu_handle_exit(struct vcpu *v)
 {
 	u64 vector = v->gate.page->vector;
+	bool hidden;
 
 	if (vector == VEC_PF) {
 		page_fault(v);
@@ -255,4 +258,7 @@ void vcpu_handle_exit(struct vcpu *v)
 	} else {
 		exception(v);
 	}
+	hidden = vector == VEC_PF && v->resume_raw;
+	if (!hidden && !is_machine_interrupt(vector))
+		v->same_fault_count = 0;
 }

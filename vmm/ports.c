@@ -79,17 +79,31 @@ static enum emul_result msr_result(bool ok, struct x86_fault *fault)
 	return EMUL_FAULT;
 }
 
+static void host_cpuid(void *ctx, u32 leaf, u32 subleaf, u32 out[4])
+{
+	struct cpuid_regs r = cpuid(leaf, subleaf);
+
+	out[0] = r.eax, out[1] = r.ebx, out[2] = r.ecx, out[3] = r.edx;
+}
+
+static u64 port_rdtsc(void *ctx)
+{
+	return rdtsc();
+}
+
+// The same for every VM of this version: one vCPU, no XSAVE, xAPIC.
+static const struct cpuid_policy_config cpuid_config;
+
 static enum emul_result port_rdmsr(void *ctx, u32 msr, u64 *value, struct x86_fault *fault)
 {
 	struct vcpu *v = ctx;
+	bool ok = true;
 
-	if (msr == MSR_TSC) {
+	if (msr == MSR_TSC)
 		*value = rdtsc();
-		return EMUL_OK;
-	}
-	if (platform_rdmsr(&v->vm->platform, time_ns(), msr, value))
-		return EMUL_OK;
-	return msr_result(policy_rdmsr(&v->cpu, msr, value), fault);
+	else
+		ok = platform_rdmsr(&v->vm->platform, time_ns(), msr, value) || policy_rdmsr(&v->cpu, msr, value);
+	return msr_result(ok, fault);
 }
 
 // The gate serves SYSCALL from these.
@@ -121,23 +135,11 @@ static enum emul_result port_wrmsr(void *ctx, u32 msr, u64 value, struct x86_fau
 	return msr_result(ok, fault);
 }
 
-static void host_cpuid(void *ctx, u32 leaf, u32 subleaf, u32 out[4])
-{
-	struct cpuid_regs r = cpuid(leaf, subleaf);
-
-	out[0] = r.eax, out[1] = r.ebx, out[2] = r.ecx, out[3] = r.edx;
-}
-
 static void port_cpuid(void *ctx, u32 leaf, u32 subleaf, u32 out[4])
 {
 	struct vcpu *v = ctx;
 
-	vmm_cpuid(v, host_cpuid, leaf, subleaf, out);
-}
-
-static u64 port_rdtsc(void *ctx)
-{
-	return rdtsc();
+	cpuid_policy(&cpuid_config, host_cpuid, v, leaf, subleaf, &v->cpu, out);
 }
 
 void vcpu_load_root(struct vcpu *v)
