@@ -47,7 +47,7 @@ static bool walk_fault(const struct mmu_mode *m, u64 va, u32 err, u32 cause, str
 
 	if ((err & PF_I) && (m->nx || m->smep))
 		code |= PF_I;
-	*fault = (struct x86_fault){ .vector = VEC_PF, .has_error = true, .error = code, .cr2 = va };
+	*fault = (struct x86_fault){.vector = VEC_PF, .has_error = true, .error = code, .cr2 = va};
 	return false;
 }
 
@@ -65,7 +65,8 @@ static bool walk_allowed(const struct mmu_mode *m, u32 err, const struct guest_w
 }
 
 // Reads the entries from level 4 down to a leaf and combines their rights. False: *cause says why.
-static bool walk_read(struct shadow *s, const struct mmu_mode *m, u64 va, struct guest_walk *w, u64 *tables[5], u32 *cause)
+static bool walk_read(struct shadow *s, const struct mmu_mode *m, u64 va, struct guest_walk *w, u64 *tables[5],
+		      u32 *cause)
 {
 	u64 table = m->cr3 & PTE_ADDR;
 
@@ -105,7 +106,8 @@ static bool walk_set_ad(struct shadow *s, u32 err, struct guest_walk *w, u64 *ta
 
 		if (want == old || !walk_writable(s, w->entry_gpa[level] >> PAGE_SHIFT))
 			continue;
-		if (!__atomic_compare_exchange_n(&tables[level][slot], &old, want, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+		if (!__atomic_compare_exchange_n(&tables[level][slot], &old, want, false, __ATOMIC_SEQ_CST,
+						 __ATOMIC_RELAXED))
 			return false;
 		w->entry[level] = want;
 		// A table that points to itself is met again further down: its entry is as we have just written it.
@@ -123,17 +125,17 @@ static bool walk_set_ad(struct shadow *s, u32 err, struct guest_walk *w, u64 *ta
 bool guest_translate(struct shadow *s, const struct mmu_mode *m, u64 va, u32 err, bool set_ad, struct guest_walk *w,
 		     struct x86_fault *fault)
 {
-	*w = (struct guest_walk){ 0 };
+	*w = (struct guest_walk){0};
 	if (!is_canonical(va)) {
-		*fault = (struct x86_fault){ .vector = VEC_GP, .has_error = true };
+		*fault = (struct x86_fault){.vector = VEC_GP, .has_error = true};
 		return false;
 	}
 	for (unsigned attempt = 0;; attempt++) {
-		u64 *tables[5] = { 0 };
+		u64 *tables[5] = {0};
 		u64 in_page;
 		u32 cause;
 
-		*w = (struct guest_walk){ 0 };
+		*w = (struct guest_walk){0};
 		if (!walk_read(s, m, va, w, tables, &cause))
 			return walk_fault(m, va, err, cause, fault);
 		in_page = BIT(level_shift(w->level)) - 1;

@@ -122,13 +122,11 @@ enum status shadow_load(struct shadow *s, u64 guest_cr3, mpn_t *root)
 }
 
 // All tables are in sync at all times, so there is nothing to bring in.
-void shadow_invlpg(struct shadow *s, u64 va)
-{
-}
+void shadow_invlpg(struct shadow *s, u64 va) {}
 
 void shadow_tune(struct shadow *s, const struct shadow_knobs *knobs)
 {
-	s->flood = MIN(knobs->flood, 200u);
+	s->flood = MIN(knobs->flood, FLOOD_MAX);
 	s->leaf_run = MIN(knobs->leaf_run, SLOTS);
 	s->direct_run = MIN(knobs->direct_run, SLOTS);
 }

@@ -23,9 +23,9 @@ enum p2m_type { P2M_NONE, P2M_RAM, P2M_ROM, P2M_MMIO };
 struct shadow_ports {
 	// Guest-physical page -> machine page and type. P2M_NONE and P2M_MMIO have no frame.
 	enum p2m_type (*p2m)(void *ctx, ppn_t ppn, mpn_t *mpn);
-	// Pointer by which this code may read and write a machine frame (guest table or shadow table).
+	// Pointer by which this code may read and write a machine frame (guest table or shadow table). A shadow table's is kept.
 	void *(*map)(void *ctx, mpn_t mpn);
-	// One zeroed machine frame for a shadow table; MPN_NONE when the VM's budget is used up (then we evict).
+	// One zeroed machine frame (a shadow table takes two); MPN_NONE when the VM's budget is used up (then we evict).
 	mpn_t (*alloc)(void *ctx);
 	void (*free)(void *ctx, mpn_t mpn);
 	// A right that the machine may have cached was reduced: va, or everything when va == ~0. Recorded for the next entry.
@@ -56,12 +56,12 @@ struct mmu_mode {
 
 struct guest_walk {
 	bool present;
-	unsigned level;    // 1: 4K leaf, 2: 2M, 3: 1G
-	u64 gpa;           // of the address asked for
-	u64 pte;           // leaf entry, after A/D were set
-	u64 pte_gpa;       // where the leaf entry is
+	unsigned level;          // 1: 4K leaf, 2: 2M, 3: 1G
+	u64 gpa;                 // of the address asked for
+	u64 pte;                 // leaf entry, after A/D were set
+	u64 pte_gpa;             // where the leaf entry is
 	bool writable, user, nx; // combined rights
-	u64 entry[5];      // entries by level (4..1), 0 when not reached
+	u64 entry[5];            // entries by level (4..1), 0 when not reached
 	u64 entry_gpa[5];
 };
 
@@ -71,10 +71,10 @@ bool guest_translate(struct shadow *s, const struct mmu_mode *m, u64 va, u32 err
 		     struct x86_fault *fault);
 
 enum shadow_result {
-	SHADOW_FIXED,   // hidden fault: the shadow has been filled, run on
-	SHADOW_INJECT,  // true guest fault in *fault
+	SHADOW_FIXED,  // hidden fault: the shadow has been filled, run on
+	SHADOW_INJECT, // true guest fault in *fault
 	SHADOW_EMULATE, // MMIO, a write to a write-protected frame, or the gate's slot: emulate the instruction. w->gpa tells where
-	SHADOW_NOMEM,   // not even after eviction
+	SHADOW_NOMEM, // not even after eviction
 };
 
 // A page fault came from the machine in the current root. error: the machine's code (P ignored when RSVD, TCG quirk).
@@ -85,14 +85,16 @@ enum shadow_result shadow_fault(struct shadow *s, const struct mmu_mode *m, u64 
 // CR3 load is a sync point.
 enum status shadow_load(struct shadow *s, u64 guest_cr3, mpn_t *root) MUST_CHECK;
 void shadow_invlpg(struct shadow *s, u64 va);
-// CR0.WP, EFER.NXE, CR4.SMEP.. changed: roles change, everything is dropped.
+// EFER.NXE changed: everything is dropped, the current root stays and is empty. Changes of CR0.WP, CR4.SMEP and SMAP need none
+// of this: no shadow entry depends on them.
 void shadow_flush_all(struct shadow *s);
 
 // Guest memory was written at gpa by the hypervisor on whoever's behalf (emulator, device, loader): updates or drops what is
 // derived from it. Call after the bytes are in place; old bytes are not needed.
 void shadow_written(struct shadow *s, u64 gpa, unsigned len);
 
-// Write protection for others' sake, counted per reason: code (translator), descriptor tables, ROM.
+// Write protection for others' sake: code (translator), descriptor tables. A bit for each reason, so watching twice is
+// watching once.
 enum shadow_watch { WATCH_CODE = 1, WATCH_GDT = 2, WATCH_LDT = 4 };
 void shadow_watch(struct shadow *s, ppn_t ppn, enum shadow_watch why);
 void shadow_unwatch(struct shadow *s, ppn_t ppn, enum shadow_watch why);
@@ -103,7 +105,8 @@ bool shadow_is_table(const struct shadow *s, ppn_t ppn);
 void shadow_drop_frame(struct shadow *s, ppn_t ppn);
 
 // Prefetch per hidden fault: entries of the same guest table (A set), pieces of the same large page; 0: none. A table that
-// faults again gets all. flood: writes in a row, with no use between, after which a guest table is unshadowed.
+// faults again gets all. flood: writes in a row, with no use between, after which a level-1 guest table is unshadowed (sixteen times as
+// many for the higher ones).
 struct shadow_knobs {
 	u32 flood, leaf_run, direct_run;
 };

@@ -44,11 +44,12 @@ struct allowed {
 static struct allowed audit_allowed(struct audit *a, const struct table *t, unsigned slot, const u64 *guest)
 {
 	struct shadow *s = a->s;
-	struct allowed w = { 0 };
+	struct allowed w = {0};
 	u64 e;
 
 	if (t->direct)
-		return (struct allowed){ true, true, PTE_W | PTE_U, t->ppn + ((ppn_t)slot << (t->level - 1) * TABLE_BITS) };
+		return (struct allowed){true, true, PTE_W | PTE_U,
+					t->ppn + ((ppn_t)slot << (t->level - 1) * TABLE_BITS)};
 	if (!guest)
 		return w;
 	e = guest[slot];
@@ -147,7 +148,8 @@ static void audit_parents(struct audit *a, const struct table *t, u64 *links)
 		const struct table *p = ref_table(a->s, ref);
 		unsigned slot = ref_slot(ref);
 
-		if (p->level != t->level + 1u || (p->entry[slot] & PTE_ADDR) >> PAGE_SHIFT != t->mpn || p->link[slot].prev != prev)
+		if (p->level != t->level + 1u || (p->entry[slot] & PTE_ADDR) >> PAGE_SHIFT != t->mpn ||
+		    p->link[slot].prev != prev)
 			entry_violation(a, t, 0, "a parent does not lead here");
 		if (!t->multi && (p->multi || t->va != (p->va | (u64)slot << level_shift(p->level))))
 			entry_violation(a, t, 0, "address is not the parent's");
@@ -213,7 +215,8 @@ static void audit_frames(struct audit *a)
 		audit_rmap(a, ppn, f, &mapped);
 	}
 	if (mapped != a->leaves)
-		violation(a, "%lu entries map pages, the reverse map has %lu", (unsigned long)a->leaves, (unsigned long)mapped);
+		violation(a, "%lu entries map pages, the reverse map has %lu", (unsigned long)a->leaves,
+			  (unsigned long)mapped);
 }
 
 static unsigned list_length(const struct shadow *s, u32 i)
@@ -236,15 +239,15 @@ static void audit_counts(struct audit *a, u64 used, u64 roots)
 		violation(a, "%lu roots, %lu in the list", (unsigned long)roots, (unsigned long)listed);
 	if (list_length(s, s->warm) != s->warm_count || list_length(s, s->cold) != s->cold_count ||
 	    used + s->warm_count + s->cold_count != s->max_tables || used != s->stats.tables)
-		violation(a, "tables: %lu used, %u warm, %u cold of %u", (unsigned long)used, s->warm_count, s->cold_count,
-			  s->max_tables);
+		violation(a, "tables: %lu used, %u warm, %u cold of %u", (unsigned long)used, s->warm_count,
+			  s->cold_count, s->max_tables);
 	if (s->current && s->tables[s->current].level != 4)
 		violation(a, "the current root is none");
 }
 
 unsigned shadow_audit(struct shadow *s, void (*report)(void *ctx, const char *text), void *ctx)
 {
-	struct audit a = { .s = s, .report = report, .ctx = ctx };
+	struct audit a = {.s = s, .report = report, .ctx = ctx};
 	u64 used = 0, roots = 0, parents = 0;
 
 	for (u32 i = 1; i <= s->max_tables; i++) {
@@ -259,7 +262,8 @@ unsigned shadow_audit(struct shadow *s, void (*report)(void *ctx, const char *te
 		audit_indexes(&a, t);
 	}
 	if (parents != a.links)
-		violation(&a, "%lu entries lead to tables, %lu parents are known", (unsigned long)a.links, (unsigned long)parents);
+		violation(&a, "%lu entries lead to tables, %lu parents are known", (unsigned long)a.links,
+			  (unsigned long)parents);
 	audit_frames(&a);
 	audit_counts(&a, used, roots);
 	return a.violations;

@@ -34,7 +34,9 @@
 #define MIN_TABLES 32u // one instruction's worst case: code, stack, two operands, each across a page, by private tables
 
 #define DEFAULT_PHYS_BITS 40
-#define DEFAULT_FLOOD 6
+#define DEFAULT_FLOOD 4
+#define UPPER_FLOOD 16 // times that for tables above level 1: rebuilding them costs all that hangs below
+#define FLOOD_MAX 15u  // times UPPER_FLOOD still fits the counter
 #define DEFAULT_LEAF_RUN 64
 #define DEFAULT_DIRECT_RUN 64
 
@@ -56,18 +58,18 @@ struct table {
 	mpn_t mpn, link_mpn;
 	u64 *entry;
 	struct link *link;
-	u32 parents, refs;    // entries that point here
-	u32 next;             // in the hash bucket, or in the warm or cold list
-	u32 mpn_next;         // in the bucket by machine frame
-	u32 frame_next;       // tables of the same guest frame
+	u32 parents, refs;      // entries that point here
+	u32 next;               // in the hash bucket, or in the warm or cold list
+	u32 mpn_next;           // in the bucket by machine frame
+	u32 frame_next;         // tables of the same guest frame
 	u32 lru_prev, lru_next; // roots only
-	u16 live;             // present entries, the gate's excepted
-	u8 level;             // 1..4; 0: unused
-	bool direct;          // pieces of a guest large page: rights are in the entry that points here
-	bool multi;           // mapped at more than one address
-	bool unsynced;        // for later: writable by the guest until the next sync point
-	u8 writes;            // to the guest's frame since the table was last used
-	u8 faults;            // hidden faults served: prefetch grows with them
+	u16 live;               // present entries, the gate's excepted
+	u8 level;               // 1..4; 0: unused
+	bool direct;            // pieces of a guest large page: rights are in the entry that points here
+	bool multi;             // mapped at more than one address
+	bool unsynced;          // for later: writable by the guest until the next sync point
+	u8 writes;              // to the guest's frame since the table was last used
+	u8 faults;              // hidden faults served: prefetch grows with them
 };
 
 // Faults that tests plant to prove that audit and model notice.
@@ -86,8 +88,8 @@ struct shadow {
 	u32 *by_key, *by_mpn; // [buckets]
 	u32 bucket_bits;
 	u32 warm, warm_count, cold, cold_count;
-	u32 current;          // root in use
-	u32 lru_head, lru_tail; // roots, most recent first
+	u32 current;                     // root in use
+	u32 lru_head, lru_tail;          // roots, most recent first
 	u32 flood, leaf_run, direct_run; // knobs
 	u32 plant;
 	struct shadow_stats stats;
@@ -150,7 +152,8 @@ static inline ppn_t entry_ppn(u64 entry, unsigned level)
 // Does the change take away something that the machine may have cached? More U counts: SMEP and SMAP make it less.
 static inline bool entry_reduced(u64 old, u64 now)
 {
-	return (old & PTE_P) && (!(now & PTE_P) || ((old ^ now) & (PTE_ADDR | PTE_U)) || (old & ~now & PTE_W) || (now & ~old & PTE_NX));
+	return (old & PTE_P) &&
+	       (!(now & PTE_P) || ((old ^ now) & (PTE_ADDR | PTE_U)) || (old & ~now & PTE_W) || (now & ~old & PTE_NX));
 }
 
 static inline void entry_store(struct table *t, unsigned slot, u64 value)

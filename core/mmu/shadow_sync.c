@@ -110,8 +110,7 @@ static bool entry_implausible(struct shadow *s, u64 e, unsigned level)
 
 	if (!(e & PTE_P))
 		return false;
-	return (e & walk_reserved(s, s->nx, e, level)) ||
-	       s->ports->p2m(s->ctx, entry_ppn(e, level), &mpn) == P2M_NONE;
+	return (e & walk_reserved(s, s->nx, e, level)) || s->ports->p2m(s->ctx, entry_ppn(e, level), &mpn) == P2M_NONE;
 }
 
 // Is this write the end of the frame as a page table?
@@ -131,7 +130,8 @@ static bool write_unshadows(struct shadow *s, struct frame *f, const u64 *guest,
 			return false;
 		if (t->writes < UINT8_MAX)
 			t->writes++;
-		flooded |= t->writes > s->flood || entry_implausible(s, guest[slot], t->level);
+		flooded |= t->writes > (t->level == 1 ? s->flood : s->flood * UPPER_FLOOD) ||
+			   entry_implausible(s, guest[slot], t->level);
 	}
 	return flooded;
 }

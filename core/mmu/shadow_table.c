@@ -274,7 +274,7 @@ static bool table_warm_up(struct shadow *s)
 	}
 	s->cold = t->next;
 	s->cold_count--;
-	*t = (struct table){ .mpn = mpn, .link_mpn = link_mpn };
+	*t = (struct table){.mpn = mpn, .link_mpn = link_mpn};
 	t->entry = s->ports->map(s->ctx, mpn);
 	t->link = s->ports->map(s->ctx, link_mpn);
 	head = &s->by_mpn[bucket(s, mpn)];
@@ -308,8 +308,15 @@ struct table *table_get(struct shadow *s, ppn_t ppn, unsigned level, bool direct
 	assert(!t->level && !t->live && !t->refs && !t->parents);
 	s->warm = t->next;
 	s->warm_count--;
-	*t = (struct table){ .ppn = ppn, .mpn = t->mpn, .link_mpn = t->link_mpn, .entry = t->entry, .link = t->link,
-			     .mpn_next = t->mpn_next, .next = *head, .level = (u8)level, .direct = direct };
+	*t = (struct table){.ppn = ppn,
+			    .mpn = t->mpn,
+			    .link_mpn = t->link_mpn,
+			    .entry = t->entry,
+			    .link = t->link,
+			    .mpn_next = t->mpn_next,
+			    .next = *head,
+			    .level = (u8)level,
+			    .direct = direct};
 	*head = i;
 	if (f) {
 		t->frame_next = f->tables;

@@ -14,13 +14,13 @@
 
 #include "core/mmu/shadow_private.h"
 
-#define EX_PPNS 1024u       // guest-physical pages: tables, data, then ROM, MMIO and a hole
-#define EX_TABLES 40u       // of these may be used as page tables
+#define EX_PPNS 1024u // guest-physical pages: tables, data, then ROM, MMIO and a hole
+#define EX_TABLES 40u // of these may be used as page tables
 #define EX_ROM 1000u
 #define EX_MMIO 1008u
 #define EX_NONE 1016u
-#define EX_SPARE 64u        // machine pages that the P2M may move guest pages to
-#define EX_SHADOW 4096u     // first machine page of the shadow pool
+#define EX_SPARE 64u    // machine pages that the P2M may move guest pages to
+#define EX_SHADOW 4096u // first machine page of the shadow pool
 #define EX_SHADOW_PAGES 512u
 #define EX_TLB 64u
 #define EX_GATE_MPN 0x77777
@@ -40,7 +40,9 @@ struct exercise {
 	mpn_t spare[EX_SPARE];
 	struct mmu_mode mode;
 	mpn_t root;
-	struct { u64 va, entry; } tlb[EX_TLB]; // entry: frame and combined rights, 0: none
+	struct {
+		u64 va, entry;
+	} tlb[EX_TLB];  // entry: frame and combined rights, 0: none
 	u64 recent[16]; // addresses that worked
 	unsigned failures;
 	char first[256];
@@ -120,7 +122,7 @@ static void ex_flush(void *ctx, u64 va)
 			x->tlb[i].entry = 0;
 }
 
-static const struct shadow_ports ex_ports = { ex_p2m, ex_map, ex_alloc, ex_free, ex_flush };
+static const struct shadow_ports ex_ports = {ex_p2m, ex_map, ex_alloc, ex_free, ex_flush};
 
 static u64 *ex_page(struct exercise *x, ppn_t ppn)
 {
@@ -138,8 +140,8 @@ struct ex_model {
 
 static struct ex_model ex_walk_guest(struct exercise *x, u64 va, u32 err)
 {
-	struct ex_model r = { .code = (err & (PF_W | PF_U)) | ((err & PF_I) && (x->mode.nx || x->mode.smep) ? PF_I : 0),
-			      .accessed = true };
+	struct ex_model r = {.code = (err & (PF_W | PF_U)) | ((err & PF_I) && (x->mode.nx || x->mode.smep) ? PF_I : 0),
+			     .accessed = true};
 	u64 at = x->mode.cr3 & PTE_ADDR, e = 0, rights = PTE_W | PTE_U, size = 0;
 	bool nx = false;
 
@@ -183,7 +185,8 @@ static struct ex_model ex_walk_guest(struct exercise *x, u64 va, u32 err)
 	else if (err & PF_I)
 		r.ok = !nx && !((rights & PTE_U) && x->mode.smep);
 	else
-		r.ok = !((rights & PTE_U) && x->mode.smap && !x->mode.ac) && (!(err & PF_W) || r.writable || !x->mode.wp);
+		r.ok = !((rights & PTE_U) && x->mode.smap && !x->mode.ac) &&
+		       (!(err & PF_W) || r.writable || !x->mode.wp);
 	return r;
 }
 
@@ -270,7 +273,7 @@ static void ex_load(struct exercise *x, u64 cr3)
 }
 
 // Random choices that collide often.
-static const u16 ex_slots[] = { 0, 1, 2, 3, 64, 255, 256, 511 };
+static const u16 ex_slots[] = {0, 1, 2, 3, 64, 255, 256, 511};
 
 static u64 ex_va(struct exercise *x)
 {
@@ -353,7 +356,8 @@ static void ex_check_allowed(struct exercise *x, u64 va, u32 err, u64 e)
 	if ((va >> 39 & 511) == GATE_SLOT)
 		ex_fail(x, "machine reaches the gate's slot at %lx", (unsigned long)va);
 	else if (!want.ok)
-		ex_fail(x, "machine allows %lx error %x, the guest's tables do not (%x)", (unsigned long)va, err, want.code);
+		ex_fail(x, "machine allows %lx error %x, the guest's tables do not (%x)", (unsigned long)va, err,
+			want.code);
 	else if (x->p2m[want.gpa >> 12] != (e & PTE_ADDR) >> 12)
 		ex_fail(x, "%lx leads to machine page %lx", (unsigned long)va, (unsigned long)((e & PTE_ADDR) >> 12));
 	else if (!want.accessed || ((err & PF_W) && !want.dirty))
@@ -398,7 +402,7 @@ static void ex_access(struct exercise *x, u64 va, u32 err)
 {
 	struct ex_model want = ex_walk_guest(x, va, err);
 	struct guest_walk w;
-	struct x86_fault f = { 0 };
+	struct x86_fault f = {0};
 	enum shadow_result r;
 	u64 e;
 
@@ -415,7 +419,8 @@ static void ex_access(struct exercise *x, u64 va, u32 err)
 		switch (r) {
 		case SHADOW_FIXED:
 			if (!want.ok)
-				ex_fail(x, "hidden fault at %lx error %x, model says %x", (unsigned long)va, err, want.code);
+				ex_fail(x, "hidden fault at %lx error %x, model says %x", (unsigned long)va, err,
+					want.code);
 			continue;
 		case SHADOW_INJECT:
 			if (want.ok || f.vector != VEC_PF || f.error != want.code || f.cr2 != va)
@@ -498,7 +503,8 @@ static void ex_bulk(struct exercise *x)
 	for (unsigned i = 0; i < 64; i++)
 		data[i] = kind == 0 ? 0 : ex_entry(x, ppn);
 	if (kind < 2)
-		ex_store(x, ppn << 12 | (kind ? from * 8 : 0), data, kind ? (unsigned)ex_rnd(x, sizeof(data)) + 1 : sizeof(data));
+		ex_store(x, ppn << 12 | (kind ? from * 8 : 0), data,
+			 kind ? (unsigned)ex_rnd(x, sizeof(data)) + 1 : sizeof(data));
 	else
 		for (unsigned i = 0; i < 12; i++)
 			ex_store(x, ppn << 12 | ex_slots[i & 7] * 8, &data[kind == 2 ? i : 0], 8);
@@ -537,7 +543,7 @@ static void ex_mode(struct exercise *x)
 
 static void ex_step(struct exercise *x)
 {
-	static const u32 kinds[8] = { 0, PF_W, PF_U, PF_U | PF_W, PF_I, PF_U | PF_I, PF_W, PF_U | PF_W };
+	static const u32 kinds[8] = {0, PF_W, PF_U, PF_U | PF_W, PF_I, PF_U | PF_I, PF_W, PF_U | PF_W};
 	unsigned op = (unsigned)ex_rnd(x, 128);
 	ppn_t ppn;
 
@@ -582,8 +588,8 @@ static bool ex_audit(struct exercise *x)
 static struct exercise *ex_create(u64 (*random)(void *ctx), void *random_ctx, u32 max_tables)
 {
 	struct exercise *x = calloc(1, sizeof(*x));
-	struct shadow_config c = { .ports = &ex_ports, .ctx = x, .ppn_limit = EX_PPNS, .max_tables = max_tables,
-				   .gate_l3 = EX_GATE_MPN };
+	struct shadow_config c = {
+		.ports = &ex_ports, .ctx = x, .ppn_limit = EX_PPNS, .max_tables = max_tables, .gate_l3 = EX_GATE_MPN};
 
 	x->random = random;
 	x->random_ctx = random_ctx;
@@ -604,7 +610,7 @@ static struct exercise *ex_create(u64 (*random)(void *ctx), void *random_ctx, u3
 	c.memory_size = shadow_memory_needed(c.ppn_limit, c.max_tables);
 	c.memory = x->memory = malloc(c.memory_size);
 	x->shadow = shadow_create(&c);
-	x->mode = (struct mmu_mode){ .wp = true, .nx = true };
+	x->mode = (struct mmu_mode){.wp = true, .nx = true};
 	ex_load(x, 0);
 	return x;
 }

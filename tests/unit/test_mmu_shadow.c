@@ -42,11 +42,13 @@ static void exercise(u64 seed, u32 max_tables, unsigned steps)
 
 	if (x->failures)
 		fail_msg("seed %lu, step %lu: %s", (unsigned long)seed, (unsigned long)x->steps, x->first);
-	print_message("seed %lu: %lu accesses (%lu TLB hits), %lu hidden, %lu guest, %lu emulated, %lu writes, %lu evictions, "
-		      "%lu unshadowed, %lu prefetched\n", (unsigned long)seed, (unsigned long)x->accesses, (unsigned long)x->hits,
-		      (unsigned long)st->hidden_faults, (unsigned long)st->guest_faults, (unsigned long)st->emulated,
-		      (unsigned long)st->pte_writes, (unsigned long)st->evictions, (unsigned long)st->unshadowed,
-		      (unsigned long)st->prefetched);
+	print_message(
+		"seed %lu: %lu accesses (%lu TLB hits), %lu hidden, %lu guest, %lu emulated, %lu writes, %lu evictions, "
+		"%lu unshadowed, %lu prefetched\n",
+		(unsigned long)seed, (unsigned long)x->accesses, (unsigned long)x->hits,
+		(unsigned long)st->hidden_faults, (unsigned long)st->guest_faults, (unsigned long)st->emulated,
+		(unsigned long)st->pte_writes, (unsigned long)st->evictions, (unsigned long)st->unshadowed,
+		(unsigned long)st->prefetched);
 	assert_true(st->hidden_faults > steps / 100 && st->guest_faults && st->emulated && st->pte_writes);
 	assert_true(ex_destroy(x));
 }

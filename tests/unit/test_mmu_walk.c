@@ -36,12 +36,12 @@ static void *fake_map(void *ctx, mpn_t mpn)
 	return memory[mpn];
 }
 
-static const struct shadow_ports ports = { .p2m = fake_p2m, .map = fake_map };
+static const struct shadow_ports ports = {.p2m = fake_p2m, .map = fake_map};
 static struct shadow *shadow;
 
 static int setup(void **state)
 {
-	struct shadow_config c = { .ports = &ports, .ppn_limit = PAGES, .max_tables = 32 };
+	struct shadow_config c = {.ports = &ports, .ppn_limit = PAGES, .max_tables = 32};
 
 	c.memory_size = shadow_memory_needed(c.ppn_limit, c.max_tables);
 	c.memory = malloc(c.memory_size);
@@ -112,18 +112,22 @@ static int model(unsigned leaf, const u64 flags[5], const struct mmu_mode *m, u3
 	abort();
 }
 
-static const u32 accesses[] = { 0, PF_W, PF_I, PF_U, PF_U | PF_W, PF_U | PF_I };
+static const u32 accesses[] = {0, PF_W, PF_I, PF_U, PF_U | PF_W, PF_U | PF_I};
 
 static struct mmu_mode mode_of(unsigned bits)
 {
-	return (struct mmu_mode){ .wp = bits & 1, .nx = bits & 2, .smep = bits & 4, .smap = bits & 8, .ac = bits & 16,
-				  .cr3 = 4 << 12 | 0x18 };
+	return (struct mmu_mode){.wp = bits & 1,
+				 .nx = bits & 2,
+				 .smep = bits & 4,
+				 .smap = bits & 8,
+				 .ac = bits & 16,
+				 .cr3 = 4 << 12 | 0x18};
 }
 
 static void check(unsigned leaf, const u64 flags[5], const struct mmu_mode *m, u32 err)
 {
 	struct guest_walk w;
-	struct x86_fault f = { 0 };
+	struct x86_fault f = {0};
 	int want = model(leaf, flags, m, err);
 	bool ok = guest_translate(shadow, m, VA, err, false, &w, &f);
 
@@ -143,12 +147,13 @@ static void test_rights(void **state)
 {
 	for (unsigned leaf = 1; leaf <= 3; leaf++) {
 		for (unsigned combo = 0; combo < 1u << (3 * (5 - leaf)); combo++) {
-			u64 flags[5] = { 0 };
+			u64 flags[5] = {0};
 
 			for (unsigned level = 4; level >= leaf; level--) {
 				unsigned bits = combo >> (3 * (level - leaf)) & 7;
 
-				flags[level] = PTE_P | (bits & 1 ? PTE_W : 0) | (bits & 2 ? PTE_U : 0) | (bits & 4 ? PTE_NX : 0);
+				flags[level] = PTE_P | (bits & 1 ? PTE_W : 0) | (bits & 2 ? PTE_U : 0) |
+					       (bits & 4 ? PTE_NX : 0);
 			}
 			build(leaf, flags);
 			for (unsigned mode = 0; mode < 32; mode++) {
@@ -166,7 +171,7 @@ static void test_not_present(void **state)
 	for (unsigned leaf = 1; leaf <= 3; leaf++)
 		for (unsigned level = 4; level >= leaf; level--)
 			for (unsigned mode = 0; mode < 32; mode++) {
-				u64 flags[5] = { 0, 7, 7, 7, 7 };
+				u64 flags[5] = {0, 7, 7, 7, 7};
 				struct mmu_mode m = mode_of(mode);
 
 				flags[level] = PTE_NX | PTE_W; // other bits do not matter then
@@ -194,7 +199,7 @@ static void test_reserved_bits(void **state)
 	for (unsigned leaf = 1; leaf <= 3; leaf++)
 		for (unsigned level = 4; level >= leaf; level--)
 			for (unsigned bit = 7; bit < 63; bit++) {
-				u64 flags[5] = { 0, 7, 7, 7, 7 };
+				u64 flags[5] = {0, 7, 7, 7, 7};
 				bool reserved = bit >= 40 && bit < 52;
 
 				build(leaf, flags);
@@ -214,7 +219,7 @@ static void test_accessed_dirty(void **state)
 {
 	for (unsigned leaf = 1; leaf <= 3; leaf++)
 		for (unsigned a = 0; a < ARRAY_SIZE(accesses); a++) {
-			u64 flags[5] = { 0, 7, 7, 7, 7 };
+			u64 flags[5] = {0, 7, 7, 7, 7};
 			struct mmu_mode m = mode_of(0x3);
 			struct guest_walk w;
 			struct x86_fault f;
@@ -237,7 +242,7 @@ static void test_accessed_dirty(void **state)
 // A refused access sets nothing.
 static void test_refused_sets_nothing(void **state)
 {
-	u64 flags[5] = { 0, 5, 7, 7, 7 };
+	u64 flags[5] = {0, 5, 7, 7, 7};
 	struct mmu_mode m = mode_of(0x3);
 	struct guest_walk w;
 	struct x86_fault f;
@@ -268,7 +273,7 @@ static void test_self_reference(void **state)
 // Tables in read-only memory keep their bits; where there is no memory they read as all ones.
 static void test_odd_tables(void **state)
 {
-	u64 flags[5] = { 0, 7, 7, 7, 7 };
+	u64 flags[5] = {0, 7, 7, 7, 7};
 	struct mmu_mode m = mode_of(0x3);
 	struct guest_walk w;
 	struct x86_fault f;
@@ -289,7 +294,7 @@ static void test_odd_tables(void **state)
 // The leaf changes between its reading and the setting of its bits: the walk starts anew and obeys the new entry.
 static void test_changed_meanwhile(void **state)
 {
-	u64 flags[5] = { 0, 7, 7, 7, 7 };
+	u64 flags[5] = {0, 7, 7, 7, 7};
 	struct mmu_mode m = mode_of(0x3);
 	struct guest_walk w;
 	struct x86_fault f;
@@ -317,10 +322,14 @@ static void test_not_canonical(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rights),		  cmocka_unit_test(test_not_present),
-		cmocka_unit_test(test_reserved_bits),	  cmocka_unit_test(test_accessed_dirty),
-		cmocka_unit_test(test_refused_sets_nothing), cmocka_unit_test(test_self_reference),
-		cmocka_unit_test(test_odd_tables),	  cmocka_unit_test(test_changed_meanwhile),
+		cmocka_unit_test(test_rights),
+		cmocka_unit_test(test_not_present),
+		cmocka_unit_test(test_reserved_bits),
+		cmocka_unit_test(test_accessed_dirty),
+		cmocka_unit_test(test_refused_sets_nothing),
+		cmocka_unit_test(test_self_reference),
+		cmocka_unit_test(test_odd_tables),
+		cmocka_unit_test(test_changed_meanwhile),
 		cmocka_unit_test(test_not_canonical),
 	};
 
