@@ -39,12 +39,15 @@ static void set_line(struct platform *p, unsigned gsi, bool level)
 	ioapic_set_irq(&p->ioapic, &p->lapic, pin, level);
 }
 
+// A line may be shared with a device outside: it is high while either holds it.
 static void carry(struct platform *p, unsigned irq, struct irq_line *line)
 {
-	if (line->fell)
+	bool shared = p->external >> irq & 1;
+
+	if (line->fell && !shared)
 		set_line(p, irq, false);
 	line->fell = false;
-	set_line(p, irq, line->level);
+	set_line(p, irq, line->level || shared);
 }
 
 static void sync(struct platform *p)
@@ -75,8 +78,10 @@ static void sync(struct platform *p)
 
 void platform_set_irq(struct platform *p, unsigned gsi, bool level)
 {
-	if (gsi < IOAPIC_PINS)
+	if (gsi < IOAPIC_PINS) {
+		p->external = level ? p->external | 1u << gsi : p->external & ~(1u << gsi);
 		set_line(p, gsi, level);
+	}
 	sync(p);
 }
 

@@ -417,7 +417,6 @@ struct msr_row {
 	const char *name, *reason;
 };
 
-#define MSR_ARCH_CAPABILITIES 0x10a
 #define MSR_MTRR_DEF_TYPE 0x2ff
 #define WB_EACH 0x0606060606060606ull
 #define MTRR_CAPS 0x508 // 8 variable ranges, fixed ranges, write-combining: as QEMU's
