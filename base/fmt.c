@@ -80,7 +80,7 @@ static int parse_int(const char **p, va_list *ap)
 
 static const char *parse_spec(const char *p, struct spec *sp, va_list *ap)
 {
-	*sp = (struct spec){ .precision = -1 };
+	*sp = (struct spec){.precision = -1};
 	for (;; p++) {
 		if (*p == '-')
 			sp->left = true;
@@ -168,7 +168,7 @@ static void convert(struct out *o, char c, const struct spec *sp, va_list *ap)
 
 int fmt_vsnprintf(char *buf, size_t size, const char *fmt, va_list ap)
 {
-	struct out o = { buf, size, 0 };
+	struct out o = {buf, size, 0};
 	struct spec sp;
 	va_list args;
 

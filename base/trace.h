@@ -8,34 +8,34 @@
 #include "base/types.h"
 
 // X(name, text): the order gives the bit.
-#define TRACE_CATEGORIES(X) \
-	X(TRAP, "trap")     \
-	X(IRQ, "irq")       \
-	X(EXIT, "exit")     \
-	X(ENTRY, "entry")   \
-	X(EMUL, "emul")     \
-	X(BT, "bt")         \
-	X(MMU, "mmu")       \
-	X(PV, "pv")         \
-	X(MEMORY, "memory") \
-	X(SCHED, "sched")   \
-	X(DEVICE, "device") \
-	X(TIMER, "timer")   \
+#define TRACE_CATEGORIES(X)   \
+	X(TRAP, "trap")       \
+	X(IRQ, "irq")         \
+	X(EXIT, "exit")       \
+	X(ENTRY, "entry")     \
+	X(EMUL, "emul")       \
+	X(BT, "bt")           \
+	X(MMU, "mmu")         \
+	X(PV, "pv")           \
+	X(MEMORY, "memory")   \
+	X(SCHED, "sched")     \
+	X(DEVICE, "device")   \
+	X(TIMER, "timer")     \
 	X(CONTROL, "control") \
-	X(VM, "vm")         \
+	X(VM, "vm")           \
 	X(TEST, "test")
 
 enum {
 #define X(name, text) TRACE_##name##_BIT,
 	TRACE_CATEGORIES(X)
 #undef X
-	TRACE_CATEGORY_COUNT
+		TRACE_CATEGORY_COUNT
 };
 enum {
 #define X(name, text) TRACE_##name = 1u << TRACE_##name##_BIT,
 	TRACE_CATEGORIES(X)
 #undef X
-	TRACE_ALL = (1u << TRACE_CATEGORY_COUNT) - 1
+		TRACE_ALL = (1u << TRACE_CATEGORY_COUNT) - 1
 };
 
 #define TRACE_RECORDS 4096 // power of two
@@ -59,10 +59,10 @@ const char *trace_category_name(unsigned bit);
 // Mask of a comma-separated list of category names, "all" and "none"; false when a name is unknown.
 bool trace_parse_mask(const char *list, u32 *mask);
 
-#define trace(cat, id, a, b, c, d)                                                                                    \
-	do {                                                                                                          \
-		if (unlikely(trace_mask & TRACE_##cat))                                                               \
-			trace_write(TRACE_##cat##_BIT, id, (u64)(a), (u64)(b), (u64)(c), (u64)(d));                   \
+#define trace(cat, id, a, b, c, d)                                                                  \
+	do {                                                                                        \
+		if (unlikely(trace_mask & TRACE_##cat))                                             \
+			trace_write(TRACE_##cat##_BIT, id, (u64)(a), (u64)(b), (u64)(c), (u64)(d)); \
 	} while (0)
 
 #endif

@@ -29,7 +29,7 @@ static void keep(const char *s, size_t n)
 
 void log_print(enum log_level level, const char *fmt, ...)
 {
-	static const char *const tag[] = { "error: ", "warning: ", "", "" };
+	static const char *const tag[] = {"error: ", "warning: ", "", ""};
 	u64 ns = time_ns(), flags = 0;
 	bool locked = !panic_in_progress();
 	char line[LINE];

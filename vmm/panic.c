@@ -24,7 +24,9 @@ extern const struct symbol symbol_table[];
 extern const char symbol_names[];
 extern const char image_start[], image_text_end[];
 
-static u32 panicking;
+void (*panic_test_hook)(void);
+
+static u32 panicking; // 1 + id of the CPU that reports
 static char report[REPORT];
 static size_t used;
 
@@ -94,7 +96,7 @@ static void write_control(void)
 		if (c == '\n')
 			serial_write(SERIAL_COM2, "\\n", 2);
 		else if (c == '"' || c == '\\')
-			serial_write(SERIAL_COM2, (char[]){ '\\', c }, 2);
+			serial_write(SERIAL_COM2, (char[]){'\\', c}, 2);
 		else if (c >= ' ' && c < 127)
 			serial_write(SERIAL_COM2, &c, 1);
 	}
@@ -154,20 +156,32 @@ static void say_trace(void)
 		    r.arg[1], r.arg[2], r.arg[3]);
 }
 
-// The first CPU to come here makes the report; another one, or the same again, does not.
+// Within a report: what is in the buffer is all there will be.
+static NORETURN void stop_again(void)
+{
+	static const char text[] = "\r\ntrapeze: panic: again, while reporting\r\n";
+	static bool told;
+
+	if (told)
+		stop();
+	told = true;
+	serial_write(SERIAL_COM1, text, sizeof(text) - 1);
+	say("\ntrapeze: report ends\n");
+	write_control();
+	write_console();
+	stop();
+}
+
+// The first CPU to come here makes the report; another one only stops.
 static void begin(void)
 {
-	cli();
-	if (__atomic_exchange_n(&panicking, 1, __ATOMIC_SEQ_CST)) {
-		static u32 nested;
-		static const char text[] = "\r\ntrapeze: panic: again, while reporting\r\n";
+	u32 nobody = 0, me = this_cpu()->id + 1;
 
-		if (!__atomic_exchange_n(&nested, 1, __ATOMIC_SEQ_CST)) {
-			serial_write(SERIAL_COM1, text, sizeof(text) - 1);
-			write_console();
-			write_control();
-		}
-		stop();
+	cli();
+	if (!__atomic_compare_exchange_n(&panicking, &nobody, me, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+		if (nobody != me)
+			stop();
+		stop_again();
 	}
 	serial_panic_mode();
 	smp_stop_others();
@@ -176,10 +190,13 @@ static void begin(void)
 
 static NORETURN void finish(void)
 {
+	if (panic_test_hook)
+		panic_test_hook();
 	say_trace();
+	say("trapeze: report ends\n");
 	serial_write(SERIAL_COM1, "\r\n", 2);
-	write_console();
 	write_control();
+	write_console();
 	stop();
 }
 

@@ -9,4 +9,7 @@
 // Name of the function that holds addr and the offset in it; NULL when the address is not in our text.
 const char *symbol_of(u64 addr, u64 *offset);
 
+// Self-test: called in the middle of a report, to fault there.
+extern void (*panic_test_hook)(void);
+
 #endif

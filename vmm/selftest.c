@@ -2,6 +2,7 @@
 // One table of tests: `all` runs those that come back, the others each end in the panic report that
 // tests/system/test_machine.sh looks for.
 #include "vmm/selftest.h"
+#include "vmm/panic.h"
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/string.h"
@@ -20,12 +21,12 @@
 
 static volatile unsigned ticks, ran;
 
-#define check(e)                                                                                                      \
-	do {                                                                                                          \
-		if (!(e)) {                                                                                           \
-			log_err("selftest: line %d: %s", __LINE__, #e);                                               \
-			return false;                                                                                 \
-		}                                                                                                     \
+#define check(e)                                                        \
+	do {                                                            \
+		if (!(e)) {                                             \
+			log_err("selftest: line %d: %s", __LINE__, #e); \
+			return false;                                   \
+		}                                                       \
 	} while (0)
 
 static bool is_zero(const void *page)
@@ -205,13 +206,13 @@ static bool __attribute__((noinline)) fail_write_text_alias(void)
 
 static bool __attribute__((noinline)) fail_write_constant(void)
 {
-	*(volatile char *)(u64)"constant" = 'x';
+	*(volatile char *)(u64) "constant" = 'x';
 	return false;
 }
 
 static bool __attribute__((noinline)) fail_execute_data(void)
 {
-	static u8 code[] = { 0xc3 };
+	static u8 code[] = {0xc3};
 
 	((void (*)(void))(u64)code)();
 	return false;
@@ -232,6 +233,18 @@ static bool fail_stack(void)
 	return recurse(0) == 1;
 }
 
+static void fault(void)
+{
+	*(volatile u64 *)(IO_BASE + SLOT_SIZE - 8) = 0;
+}
+
+static bool __attribute__((noinline)) fail_nested(void)
+{
+	panic_test_hook = fault;
+	panic("planted, with a fault to come");
+	return false;
+}
+
 static void panic_there(void *arg)
 {
 	panic("planted on CPU %u", this_cpu()->id);
@@ -250,21 +263,22 @@ static const struct {
 	bool (*run)(void);
 	bool comes_back;
 } tests[] = {
-	{ "frames", test_frames, true },
-	{ "high-memory", test_high_memory, true },
-	{ "paging", test_paging, true },
-	{ "msr", test_msr, true },
-	{ "control-bits", test_control_bits, true },
-	{ "timer", test_timer, true },
-	{ "smp", test_smp, true },
-	{ "trace", test_trace, true },
-	{ "panic", fail_assert, false },
-	{ "wx", fail_write_text, false },
-	{ "wx-alias", fail_write_text_alias, false },
-	{ "ro", fail_write_constant, false },
-	{ "nx", fail_execute_data, false },
-	{ "stack", fail_stack, false },
-	{ "other-cpu", fail_other_cpu, false },
+	{"frames", test_frames, true},
+	{"high-memory", test_high_memory, true},
+	{"paging", test_paging, true},
+	{"msr", test_msr, true},
+	{"control-bits", test_control_bits, true},
+	{"timer", test_timer, true},
+	{"smp", test_smp, true},
+	{"trace", test_trace, true},
+	{"panic", fail_assert, false},
+	{"wx", fail_write_text, false},
+	{"wx-alias", fail_write_text_alias, false},
+	{"ro", fail_write_constant, false},
+	{"nx", fail_execute_data, false},
+	{"stack", fail_stack, false},
+	{"other-cpu", fail_other_cpu, false},
+	{"nested", fail_nested, false},
 };
 
 void selftest_run(const struct boot_info *bi)

@@ -146,7 +146,7 @@ static void madt_entry(const u8 *e)
 	} else if (e[0] == MADT_X2APIC && len >= 16) {
 		add_cpu(get32(e + 4), get32(e + 8));
 	} else if (e[0] == MADT_IOAPIC && len >= 12 && info.ioapic_count < IOAPICS_MAX) {
-		info.ioapic[info.ioapic_count++] = (struct acpi_ioapic){ get32(e + 4), get32(e + 8) };
+		info.ioapic[info.ioapic_count++] = (struct acpi_ioapic){get32(e + 4), get32(e + 8)};
 	} else if (e[0] == MADT_OVERRIDE && len >= 10 && e[2] == 0 && e[3] < ISA_IRQS) {
 		info.isa[e[3]].gsi = get32(e + 4);
 		info.isa[e[3]].flags = (u16)(e[8] | e[9] << 8);
@@ -228,7 +228,7 @@ void acpi_init(const struct boot_info *bi)
 	if (!info.cpu_count)
 		info.apic_id[info.cpu_count++] = cpuid(1, 0).ebx >> 24;
 	if (!info.ioapic_count)
-		info.ioapic[info.ioapic_count++] = (struct acpi_ioapic){ IOAPIC_DEFAULT, 0 };
+		info.ioapic[info.ioapic_count++] = (struct acpi_ioapic){IOAPIC_DEFAULT, 0};
 }
 
 const struct acpi_info *acpi_info(void)

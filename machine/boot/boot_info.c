@@ -79,7 +79,7 @@ static void add_range(u64 base, u64 len, u32 type)
 		log_warn("boot: memory map has more than %d entries, the rest is ignored", BOOT_RANGES_MAX);
 		return;
 	}
-	bi->ranges[bi->range_count++] = (struct boot_range){ base, len, type };
+	bi->ranges[bi->range_count++] = (struct boot_range){base, len, type};
 }
 
 static void add_module(u64 start, u64 len, const char *name)
@@ -92,7 +92,7 @@ static void add_module(u64 start, u64 len, const char *name)
 		log_warn("boot: more than %d modules, the rest is ignored", BOOT_MODULES_MAX);
 		return;
 	}
-	bi->modules[bi->module_count++] = (struct boot_module){ start, len, name };
+	bi->modules[bi->module_count++] = (struct boot_module){start, len, name};
 }
 
 static void parse_pvh(u32 phys)

@@ -6,16 +6,16 @@
 #include "base/types.h"
 #include "base/x86.h"
 
-#define ACCESSORS(name)                                                                                               \
-	static inline u64 read_##name(void)                                                                           \
-	{                                                                                                             \
-		u64 v;                                                                                                \
-		asm volatile("mov %%" #name ", %0" : "=r"(v)::"memory");                                              \
-		return v;                                                                                             \
-	}                                                                                                             \
-	static inline void write_##name(u64 v)                                                                        \
-	{                                                                                                             \
-		asm volatile("mov %0, %%" #name ::"r"(v) : "memory");                                                 \
+#define ACCESSORS(name)                                                  \
+	static inline u64 read_##name(void)                              \
+	{                                                                \
+		u64 v;                                                   \
+		asm volatile("mov %%" #name ", %0" : "=r"(v)::"memory"); \
+		return v;                                                \
+	}                                                                \
+	static inline void write_##name(u64 v)                           \
+	{                                                                \
+		asm volatile("mov %0, %%" #name ::"r"(v) : "memory");    \
 	}
 ACCESSORS(cr0)
 ACCESSORS(cr2)
@@ -74,14 +74,14 @@ struct descriptor_ptr {
 
 static inline void lgdt(u64 base, u16 limit)
 {
-	struct descriptor_ptr p = { limit, base };
+	struct descriptor_ptr p = {limit, base};
 
 	asm volatile("lgdt %0" ::"m"(p) : "memory");
 }
 
 static inline void lidt(u64 base, u16 limit)
 {
-	struct descriptor_ptr p = { limit, base };
+	struct descriptor_ptr p = {limit, base};
 
 	asm volatile("lidt %0" ::"m"(p) : "memory");
 }

@@ -31,9 +31,9 @@ struct pcpu {
 	u64 *gdt;      // GDT_BYTES
 
 	// For vmm/ and the gate to use as they like.
-	void *vcpu;     // running vCPU
-	void *sched;    // run queue
-	void *gate;     // per-CPU gate state
+	void *vcpu;  // running vCPU
+	void *sched; // run queue
+	void *gate;  // per-CPU gate state
 	u64 spare[8];
 
 	// This CPU's own.
@@ -62,10 +62,11 @@ struct pcpu *cpu_get(unsigned id);
 struct cpu_features {
 	char vendor[13], brand[49];
 	u32 max_leaf, max_ext_leaf;
-	bool nx, xsave, avx, fsgsbase, umip, smep, smap, pcid, invpcid, rdtscp, tsc_deadline, x2apic, gbpages, invariant_tsc;
-	u64 xcr0;     // what we enable, 0 without XSAVE
+	bool nx, xsave, avx, fsgsbase, umip, smep, smap, pcid, invpcid, rdtscp, tsc_deadline, x2apic, gbpages,
+		invariant_tsc;
+	u64 xcr0;       // what we enable, 0 without XSAVE
 	u32 xsave_size; // bytes for that XCR0; 512 without XSAVE
-	u64 cr4;      // the hypervisor world's CR4
+	u64 cr4;        // the hypervisor world's CR4
 };
 extern struct cpu_features cpu_features;
 

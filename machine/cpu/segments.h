@@ -12,11 +12,20 @@ static inline u16 read_segment(unsigned seg)
 	u16 v = 0;
 
 	switch (seg) {
-	case SEG_ES: asm volatile("mov %%es, %0" : "=r"(v)); break;
-	case SEG_DS: asm volatile("mov %%ds, %0" : "=r"(v)); break;
-	case SEG_FS: asm volatile("mov %%fs, %0" : "=r"(v)); break;
-	case SEG_GS: asm volatile("mov %%gs, %0" : "=r"(v)); break;
-	default: panic("segment %u", seg);
+	case SEG_ES:
+		asm volatile("mov %%es, %0" : "=r"(v));
+		break;
+	case SEG_DS:
+		asm volatile("mov %%ds, %0" : "=r"(v));
+		break;
+	case SEG_FS:
+		asm volatile("mov %%fs, %0" : "=r"(v));
+		break;
+	case SEG_GS:
+		asm volatile("mov %%gs, %0" : "=r"(v));
+		break;
+	default:
+		panic("segment %u", seg);
 	}
 	return v;
 }
@@ -25,11 +34,20 @@ static inline u16 read_segment(unsigned seg)
 static inline void write_segment(unsigned seg, u16 v)
 {
 	switch (seg) {
-	case SEG_ES: asm volatile("mov %0, %%es" ::"r"(v)); break;
-	case SEG_DS: asm volatile("mov %0, %%ds" ::"r"(v)); break;
-	case SEG_FS: asm volatile("mov %0, %%fs" ::"r"(v)); break;
-	case SEG_GS: asm volatile("mov %0, %%gs" ::"r"(v)); break;
-	default: panic("segment %u", seg);
+	case SEG_ES:
+		asm volatile("mov %0, %%es" ::"r"(v));
+		break;
+	case SEG_DS:
+		asm volatile("mov %0, %%ds" ::"r"(v));
+		break;
+	case SEG_FS:
+		asm volatile("mov %0, %%fs" ::"r"(v));
+		break;
+	case SEG_GS:
+		asm volatile("mov %0, %%gs" ::"r"(v));
+		break;
+	default:
+		panic("segment %u", seg);
 	}
 }
 

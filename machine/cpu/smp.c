@@ -36,9 +36,7 @@ struct pcpu *cpu_get(unsigned id)
 	return id ? cpus[id] : (struct pcpu *)boot_cpu_block;
 }
 
-static void kick_irq(struct trap_frame *f, void *arg)
-{
-}
+static void kick_irq(struct trap_frame *f, void *arg) {}
 
 // A block of frames at its place in the CPU window, without the guard page.
 static void *make_block(unsigned id)
@@ -74,7 +72,7 @@ static bool start_cpu(struct pcpu *c)
 {
 	u64 deadline;
 
-	ap_start = (struct ap_start){ c->root << PAGE_SHIFT, c->stack_top, (u64)c };
+	ap_start = (struct ap_start){c->root << PAGE_SHIFT, c->stack_top, (u64)c};
 	lapic_ipi(c->apic_id, IPI_INIT, 0);
 	delay_us(10000);
 	for (unsigned i = 0; i < 2 && !c->online; i++) {
@@ -87,9 +85,30 @@ static bool start_cpu(struct pcpu *c)
 	return c->online;
 }
 
+// False when one did not come up: it may still do so later and use the start code and ap_start, so these stay.
+static bool start_all(const struct acpi_info *a)
+{
+	for (u32 i = 0; i < a->cpu_count; i++) {
+		struct pcpu *c;
+
+		if (a->apic_id[i] == cpu_get(0)->apic_id)
+			continue;
+		c = make_cpu(count, a->apic_id[i]);
+		if (!c || !start_cpu(c)) {
+			log_warn("smp: CPU with APIC id %u does not start", a->apic_id[i]);
+			return false;
+		}
+		cpus[count++] = c;
+	}
+	return true;
+}
+
+// The start code's page may hold part of a module (GRUB puts small ones there), so its contents are kept meanwhile.
 void smp_init(void)
 {
 	const struct acpi_info *a = acpi_info();
+	void *page = frame_ptr(TRAMPOLINE_PHYS >> PAGE_SHIFT);
+	mpn_t kept;
 
 	cpu_get(0)->online = 1;
 	irq_set_handler(KICK_VECTOR, kick_irq, NULL);
@@ -99,19 +118,14 @@ void smp_init(void)
 		log_warn("smp: no memory at 0x%x for the start code, running on one CPU", TRAMPOLINE_PHYS);
 		return;
 	}
-	memcpy(frame_ptr(TRAMPOLINE_PHYS >> PAGE_SHIFT), trampoline_start, (size_t)(trampoline_end - trampoline_start));
-	for (u32 i = 0; i < a->cpu_count; i++) {
-		struct pcpu *c;
-
-		if (a->apic_id[i] == cpu_get(0)->apic_id)
-			continue;
-		c = make_cpu(count, a->apic_id[i]);
-		if (!c || !start_cpu(c)) {
-			log_warn("smp: CPU with APIC id %u does not start", a->apic_id[i]);
-			break; // it may still come up late and use ap_start
-		}
-		cpus[count++] = c;
-	}
+	kept = frame_alloc();
+	if (kept == MPN_NONE)
+		return;
+	memcpy(frame_ptr(kept), page, PAGE_SIZE);
+	memcpy(page, trampoline_start, (size_t)(trampoline_end - trampoline_start));
+	if (start_all(a))
+		memcpy(page, frame_ptr(kept), PAGE_SIZE);
+	frame_free(kept);
 }
 
 static NORETURN void park(struct pcpu *cpu)

@@ -30,8 +30,8 @@ struct uart {
 };
 
 static struct uart uarts[SERIAL_PORTS] = {
-	[SERIAL_COM1] = { .base = 0x3f8, .irq = 4 },
-	[SERIAL_COM2] = { .base = 0x2f8, .irq = 3 },
+	[SERIAL_COM1] = {.base = 0x3f8, .irq = 4},
+	[SERIAL_COM2] = {.base = 0x2f8, .irq = 3},
 };
 static bool panicking;
 

@@ -9,7 +9,7 @@ enum { IOAPIC_VERSION = 1, IOAPIC_ENTRY = 0x10 };
 #define ENTRY_LOW_ACTIVE 0x2000u
 #define ENTRY_LEVEL 0x8000u
 #define ENTRY_MASKED 0x10000u
-#define MPS_POLARITY_LOW 3 // in flags bits 1:0
+#define MPS_POLARITY_LOW 3  // in flags bits 1:0
 #define MPS_TRIGGER_LEVEL 3 // in flags bits 3:2
 #define PIC1 0x20
 #define PIC2 0xa0

@@ -77,7 +77,7 @@ static bool agree(u64 a, u64 b)
 
 static struct sample calibrate(void)
 {
-	struct sample best = { 0, 0 }, s;
+	struct sample best = {0, 0}, s;
 
 	for (unsigned i = 0; i < PIT_TRIES; i++) {
 		if (!measure(&s))

@@ -4,11 +4,11 @@
 #ifndef MACHINE_MM_LAYOUT_H
 #define MACHINE_MM_LAYOUT_H
 
-#define IMAGE_OFFSET 0xffff810000000000  // slot 258: the image at IMAGE_OFFSET + its physical address
-#define IMAGE_PHYS 0x200000              // where loaders put it
-#define DIRECT_BASE 0xffff818000000000   // slot 259: all RAM, at DIRECT_BASE + physical, never executable
-#define IO_BASE 0xffff878000000000       // slot 271: device registers, uncached, at IO_BASE + physical
-#define CPU_BASE 0xffff880000000000      // slot 272: per-CPU blocks of the CPUs that the first one started
+#define IMAGE_OFFSET 0xffff810000000000 // slot 258: the image at IMAGE_OFFSET + its physical address
+#define IMAGE_PHYS 0x200000             // where loaders put it
+#define DIRECT_BASE 0xffff818000000000  // slot 259: all RAM, at DIRECT_BASE + physical, never executable
+#define IO_BASE 0xffff878000000000      // slot 271: device registers, uncached, at IO_BASE + physical
+#define CPU_BASE 0xffff880000000000     // slot 272: per-CPU blocks of the CPUs that the first one started
 #define SLOT_SIZE 0x8000000000
 
 #define BOOT_SLOT_IMAGE 258

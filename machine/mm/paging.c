@@ -205,7 +205,7 @@ static void map_range(const struct boot_range *r)
 // The PML4 entries of our slots, before a root is copied.
 static void make_slots(void)
 {
-	static const u64 bases[] = { IMAGE_OFFSET, DIRECT_BASE, IO_BASE, CPU_BASE };
+	static const u64 bases[] = {IMAGE_OFFSET, DIRECT_BASE, IO_BASE, CPU_BASE};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(bases); i++)
 		if (!entry_at(root, bases[i], 3, true))
