@@ -145,23 +145,25 @@ static void port_cpuid(void *ctx, u32 leaf, u32 subleaf, u32 out[4])
 void vcpu_load_root(struct vcpu *v)
 {
 	mpn_t root;
+	enum status st;
 
-	if (shadow_load(v->vm->shadow, v->cpu.cr3, &root) != ST_OK) {
-		vm_end(v->vm, END_CRASH, 0, "no memory for shadow page tables");
+	if (!(v->cpu.cr0 & CR0_PG))
 		return;
-	}
-	v->gate.trust->guest_cr3 = root << PAGE_SHIFT;
+	st = shadow_load(v->vm->shadow, v->cpu.cr3, &root);
+	if (st == ST_OK)
+		v->gate.trust->guest_cr3 = root << PAGE_SHIFT;
+	else if (st == ST_RANGE)
+		vm_end(v->vm, END_CRASH, 0, "CR3 %lx points at no memory, at %lx", v->cpu.cr3, v->cpu.rip);
+	else
+		vm_end(v->vm, END_CRASH, 0, "no memory for shadow page tables");
 }
 
 static void cr0_written(struct vcpu *v, u64 old)
 {
 	u64 changed = old ^ v->cpu.cr0;
 
-	if (changed & (CR0_WP | CR0_PG)) {
-		shadow_flush_all(v->vm->shadow);
-		if (v->cpu.cr0 & CR0_PG)
-			vcpu_load_root(v);
-	}
+	if (changed & CR0_PG)
+		vcpu_load_root(v);
 	regs_control_out(v);
 }
 
@@ -169,10 +171,6 @@ static void cr4_written(struct vcpu *v, u64 old)
 {
 	u64 changed = old ^ v->cpu.cr4;
 
-	if (changed & (CR4_SMEP | CR4_SMAP | CR4_PAE | CR4_PSE)) {
-		shadow_flush_all(v->vm->shadow);
-		vcpu_load_root(v);
-	}
 	if (changed & CR4_PGE) { // flushes global entries too
 		bt_remap_all(v->vm->bt);
 		vcpu_load_root(v);
@@ -293,7 +291,7 @@ static mpn_t port_alloc(void *ctx)
 	struct vm *vm = ctx;
 	mpn_t mpn;
 
-	if (vm->shadow_tables >= vm->shadow_table_limit)
+	if (vm->shadow_tables >= 2 * vm->shadow_table_limit) // a table is two frames: entries and links
 		return MPN_NONE;
 	mpn = frame_alloc();
 	if (mpn != MPN_NONE)

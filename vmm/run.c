@@ -44,13 +44,25 @@ static void deliver(struct vcpu *v, u64 now)
 	page->pending = platform_interrupt_pending(&v->vm->platform);
 }
 
+// Programming the timer costs an access to the LAPIC: only when the machine's would fire too late. One that fires too early
+// is armed again then.
 static void arm_timer(struct vcpu *v, u64 now)
 {
-	u64 next = platform_next_event(&v->vm->platform, now);
+	u64 next = MIN(MAX(platform_next_event(&v->vm->platform, now), now), now + SERVICE_PERIOD_NS);
 
-	u64 wait = MIN(MAX(next, now) - now, SERVICE_PERIOD_NS);
+	if (v->armed_ns > now && v->armed_ns <= next)
+		return;
+	v->armed_ns = next;
+	timer_arm(rdtsc() + ns_to_tsc(next - now));
+}
 
-	timer_arm(rdtsc() + wait * tsc_khz() / 1000000);
+// Serial input wakes us by interrupt; looking costs port accesses, so not at every exit.
+static void service(struct vcpu *v, u64 now)
+{
+	if (now - v->service_ns < SERVICE_POLL_NS)
+		return;
+	v->service_ns = now;
+	service_poll();
 }
 
 // The guest halted: the CPU sleeps until something may wake it.
@@ -66,8 +78,8 @@ static void idle(struct vcpu *v)
 		arm_timer(v, now);
 		sti_hlt();
 		cli();
-		service_poll();
 		now = time_ns();
+		service_poll();
 	}
 	v->idle_ns += now - start;
 }
@@ -137,7 +149,7 @@ void vcpu_run(struct vcpu *v)
 	while (vm->state != VM_ENDED) {
 		u64 now = time_ns();
 
-		service_poll();
+		service(v, now);
 		devices_advance(v, now);
 		if (v->cpu.halted) {
 			idle(v);

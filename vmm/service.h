@@ -6,7 +6,8 @@
 #include "base/types.h"
 #include "vmm/vm.h"
 
-#define SERVICE_PERIOD_NS 100000000ull // at least this often while a guest computes
+#define SERVICE_PERIOD_NS 100000000ull // the control channel is looked at so often while a guest computes,
+#define SERVICE_POLL_NS 5000000ull    // and not more often than this at exits
 
 extern struct control service_control;
 

@@ -59,7 +59,9 @@ struct vcpu {
 	struct exit_counter exits[EXIT_REASONS];
 	struct hot_site hot[HOT_SITES];
 	u64 crossings, emulated, callouts, injected;
-	u64 idle_ns, run_started_ns;
+	u64 idle_ns;
+	u64 armed_ns; // when the machine's timer will fire for us; ~0: not armed
+	u64 service_ns; // when the control channel was last looked at
 	u64 same_fault_rip, same_fault_va;
 	unsigned same_fault_count;
 };
