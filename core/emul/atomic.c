@@ -59,9 +59,9 @@ enum emul_result emu_op_cmpxchg8b(struct emu *x)
 	memcpy(old + half, &g[R_RDX], half);
 	memcpy(next, &g[R_RBX], half);
 	memcpy(next + half, &g[R_RCX], half);
-	TRY(emu_linear(x, emu_segment(x, 0), emu_offset(x, 0), 2 * half, EMUL_RMW, &linear));
-	if (wide && (linear & 15))
+	if (wide && emu_misaligned16(x, 0))
 		return emu_gp0(x);
+	TRY(emu_linear(x, emu_segment(x, 0), emu_offset(x, 0), 2 * half, EMUL_RMW, &linear));
 	TRY(x->p->cmpxchg(x->ctx, linear, old, next, 2 * half, &done, &x->e->fault));
 	x->cpu->rflags = (x->cpu->rflags & ~RFL_ZF) | flag_if(done, RFL_ZF);
 	if (!done) {

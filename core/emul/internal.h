@@ -83,6 +83,7 @@ enum emul_result emu_get(struct emu *x, unsigned i, u64 *v);
 enum emul_result emu_set(struct emu *x, unsigned i, u64 v);
 u64 emu_offset(const struct emu *x, unsigned i);   // effective address without segment
 unsigned emu_segment(const struct emu *x, unsigned i); // SEG_* of a memory operand
+bool emu_misaligned16(const struct emu *x, unsigned i); // checked before the address is: #GP wins over #SS
 unsigned emu_default_data_segment(const struct emu *x); // DS or the override, for string instructions
 
 // Memory (operand.c). kind: EMUL_*. Segment checks, then the ports.

@@ -114,6 +114,13 @@ unsigned emu_default_data_segment(const struct emu *x)
 	return SEG_DS;
 }
 
+bool emu_misaligned16(const struct emu *x, unsigned i)
+{
+	unsigned seg = emu_segment(x, i);
+
+	return (emu_offset(x, i) + (emu_long(x) && seg < SEG_FS ? 0 : x->cpu->seg[seg].base)) & 15;
+}
+
 static enum emul_result segment_fault(struct emu *x, unsigned seg)
 {
 	return emu_fault_code(x, seg == SEG_SS ? VEC_SS : VEC_GP, 0);

@@ -229,8 +229,12 @@ enum emul_result emu_op_bt(struct emu *x)
 	emu_alu f = bit_of(x->in.d.mnemonic);
 
 	TRY(emu_get(x, 1, &bit));
-	if (!emu_is_mem(x, 0))
+	if (!emu_is_mem(x, 0) && writes)
 		return emu_rmw(x, f, bit & (bits - 1), NULL);
+	if (!emu_is_mem(x, 0)) { // BT leaves the register alone, its upper half too
+		f(emu_reg_get(x->cpu, x->in.op[0].reg.value), bit & (bits - 1), bits, &x->cpu->rflags);
+		return EMUL_OK;
+	}
 	at = emu_offset(x, 0);
 	if (x->in.op[1].type == ZYDIS_OPERAND_TYPE_REGISTER) {
 		s64 number = (s64)sign_extend(bit, bits);

@@ -44,12 +44,7 @@ static bool keeps_rest(ZydisMnemonic m)
 
 static enum emul_result aligned(struct emu *x, unsigned i)
 {
-	u64 linear;
-
-	if (!needs_alignment(x->in.d.mnemonic))
-		return EMUL_OK;
-	TRY(emu_linear(x, emu_segment(x, i), emu_offset(x, i), 16, EMUL_READ, &linear));
-	return linear & 15 ? emu_gp0(x) : EMUL_OK;
+	return needs_alignment(x->in.d.mnemonic) && emu_misaligned16(x, i) ? emu_gp0(x) : EMUL_OK;
 }
 
 static unsigned xmm(const struct emu *x, unsigned i)

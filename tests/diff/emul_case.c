@@ -220,6 +220,20 @@ bool case_has(unsigned row, unsigned width, enum case_form form)
 	return form == FORM_LOCK && (r->attr & A_LOCK);
 }
 
+bool case_plain_integer(unsigned row)
+{
+	const struct row *r = &rows[row];
+	bool selector = r->op == 0x8c || (r->map == 1 && r->enc == E_PLAIN && (r->op == 0xa0 || r->op == 0xa8));
+
+	return !(r->attr & (A_FREE | A_XMM)) && !selector && r->special != S_POPF && r->special != S_IRET &&
+	       r->special != S_FARRET;
+}
+
+bool case_repeats(unsigned row)
+{
+	return rows[row].special == S_REP || rows[row].special == S_REPNE;
+}
+
 u64 case_random(struct case_rng *r)
 {
 	u64 z = r->s += 0x9e3779b97f4a7c15;

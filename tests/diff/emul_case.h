@@ -51,6 +51,9 @@ const char *case_feature_name(enum case_feature f);
 bool case_has(unsigned row, unsigned width, enum case_form form);
 bool case_faults_freely(unsigned row); // may raise anything beyond what memory operands raise
 
+bool case_plain_integer(unsigned row);  // neither SSE nor dependent on ring, selectors or faults
+bool case_repeats(unsigned row);
+
 struct case_rng {
 	u64 s;
 };
