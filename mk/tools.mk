@@ -22,8 +22,11 @@ FAKE_QEMU_C = tests/system/fake_qemu.c vmm/control.c vmm/stats.c vmm/bundle.c ba
 $(B)/fake-qemu: $(FAKE_QEMU_C) $(wildcard vmm/*.h abi/*.h base/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(TOOL_FLAGS) $(INC) $(FAKE_QEMU_C) -o $@
+$(B)/rpc-client: tests/system/rpc_client.c
+	@mkdir -p $(@D)
+	$(CC) $(TOOL_FLAGS) $< -o $@
 -include $(TOOL_OBJ:.o=.d) $(TOOL_SAN_OBJ:.o=.d)
 
 .PHONY: test-command
-test-command: $(B)/trapeze $(B)/trapeze-san $(B)/fake-qemu
+test-command: $(B)/trapeze $(B)/trapeze-san $(B)/fake-qemu $(B)/rpc-client
 	tests/system/test_command.sh $(B)

@@ -78,7 +78,7 @@ static void input_taken(void *arg, struct json_value result, struct json_value e
 		json_u64(result, &accepted);
 	if (accepted > c->in_flight)
 		accepted = c->in_flight;
-	if (accepted < c->in_flight)
+	if (!accepted)
 		c->retry_ms = now_ms() + INPUT_RETRY_MS;
 	bytes_drop(&c->input, accepted);
 	c->in_flight = 0;

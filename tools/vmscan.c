@@ -12,17 +12,39 @@ struct scanner {
 	unsigned depth; // open brackets
 };
 
-static bool fail(struct scanner *s, const char *what)
-{
-	s->out->error = what;
-	s->out->error_line = s->line;
-	s->out->error_key = vmscan_key_at(s->out, s->line);
-	return false;
-}
-
 static bool in_key(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
+}
+
+static void set_error_key(struct vmscan *out, const char *from, size_t len)
+{
+	len = MIN(len, (size_t)VMSCAN_NAME_MAX);
+	memcpy(out->error_key, from, len);
+	out->error_key[len] = 0;
+}
+
+static bool fail(struct scanner *s, const char *what)
+{
+	const char *key = vmscan_key_at(s->out, s->line);
+
+	s->out->error = what;
+	s->out->error_line = s->line;
+	set_error_key(s->out, key, strlen(key));
+	return false;
+}
+
+// The same for a statement that is no assignment: its first word is the key.
+static bool fail_word(struct scanner *s, const char *from, const char *what)
+{
+	const char *p = from;
+
+	while (p < s->end && (in_key(*p) || (*p >= 'A' && *p <= 'Z') || *p == '-'))
+		p++;
+	s->out->error = what;
+	s->out->error_line = s->line;
+	set_error_key(s->out, from, (size_t)(p - from));
+	return false;
 }
 
 static void skip_blanks(struct scanner *s)
@@ -31,7 +53,7 @@ static void skip_blanks(struct scanner *s)
 		s->p++;
 }
 
-// Reads `key =` or `key +=` at the start of a statement; anything else there is left to libxlutil to refuse.
+// Reads `key =` or `key +=` at the start of a statement, up to its value.
 static bool scan_key(struct scanner *s)
 {
 	const char *from = s->p;
@@ -41,13 +63,18 @@ static bool scan_key(struct scanner *s)
 	while (s->p < s->end && in_key(*s->p))
 		s->p++;
 	len = (size_t)(s->p - from);
+	if (!len || *from < 'a' || *from > 'z')
+		return fail_word(s, from, "a key begins with a lower-case letter");
 	skip_blanks(s);
 	add = s->p < s->end && *s->p == '+';
 	if (add)
 		s->p++;
 	if (s->p >= s->end || *s->p != '=')
-		return true;
+		return fail_word(s, from, "no '=' after the key");
 	s->p++;
+	skip_blanks(s);
+	if (s->p >= s->end || strchr("\n;#", *s->p))
+		return fail_word(s, from, "no value");
 	if (len > VMSCAN_NAME_MAX)
 		return fail(s, "name of the key is too long");
 	if (s->out->count == VMSCAN_KEYS_MAX)
@@ -64,14 +91,14 @@ static bool scan_key(struct scanner *s)
 // An escape like \000 would put a NUL into the value.
 static bool nul_escape(const char *p, const char *end)
 {
-	unsigned digits = 0;
 	bool hex = p < end && *p == 'x';
+	unsigned digits = 0, most = hex ? 2 : 3;
 
 	if (hex)
 		p++;
-	for (; p < end && *p == '0' && digits < 3; p++)
+	for (; p < end && *p == '0' && digits < most; p++)
 		digits++;
-	return digits && (p >= end || digits == 3 || !((*p >= '0' && *p <= '9') || (hex && strchr("abcdefABCDEF", *p))));
+	return digits && (digits == most || p >= end || *p < '0' || *p > '9');
 }
 
 static bool scan_string(struct scanner *s)
@@ -125,6 +152,15 @@ static bool scan_token(struct scanner *s, bool *start)
 	return true;
 }
 
+// A NUL comes first whatever else is wrong: nothing behind it was looked at.
+static void fail_at_nul(struct scanner *s, const char *text, const char *nul)
+{
+	s->line = 1;
+	for (const char *p = text; p < nul; p++)
+		s->line += *p == '\n';
+	fail(s, "a NUL byte");
+}
+
 void vmscan(struct vmscan *out, const char *text, size_t len)
 {
 	struct scanner s = { .out = out, .p = text, .end = text + len, .line = 1 };
@@ -136,20 +172,20 @@ void vmscan(struct vmscan *out, const char *text, size_t len)
 	if (nul)
 		s.end = nul;
 	while (s.p < s.end) {
-		if (start && in_key(*s.p)) {
+		if (start && !strchr(" \t\n;#", *s.p)) {
 			start = false;
 			if (!scan_key(&s))
-				return;
+				break;
 			continue;
 		}
 		if (*s.p != ' ' && *s.p != '\t')
 			start = false;
 		if (!scan_token(&s, &start))
-			return;
+			break;
 	}
 	if (nul)
-		fail(&s, "a NUL byte");
-	else if (s.depth)
+		fail_at_nul(&s, text, nul);
+	else if (!out->error && s.depth)
 		fail(&s, "list without its closing bracket");
 }
 

@@ -21,7 +21,7 @@ struct vmscan {
 	// First thing that is wrong; NULL: nothing is.
 	const char *error;
 	unsigned error_line;
-	const char *error_key; // key of the statement it is in, or ""
+	char error_key[VMSCAN_NAME_MAX + 1]; // key of the statement it is in, or ""
 };
 
 void vmscan(struct vmscan *s, const char *text, size_t len);

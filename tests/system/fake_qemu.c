@@ -72,7 +72,9 @@ static void final(int status)
 	struct json_out j;
 
 	json_init(&j, buf, sizeof(buf));
-	json_put_raw(&j, "{\"jsonrpc\":\"2.0\",\"method\":\"final\",\"params\":", 44);
+	static const char head[] = "{\"jsonrpc\":\"2.0\",\"method\":\"final\",\"params\":";
+
+	json_put_raw(&j, head, sizeof(head) - 1);
 	j.comma = false;
 	snapshot(&j);
 	json_object_end(&j);

@@ -1,0 +1,276 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The host command from outside: VM files, usage, exit statuses, consoles, statistics, control socket; with a stand-in for
+# QEMU (fake_qemu.c) and with sanitizers. Prints "ok NAME" or "not ok NAME"; exits non-zero if anything failed.
+# Usage: test_command.sh BUILD-FOLDER
+set -u
+B=$(cd "${1:-build}" && pwd) || exit 2
+HERE=$(cd "$(dirname "$0")" && pwd)
+W=$(mktemp -d) || exit 2
+trap 'rm -rf "$W"' EXIT
+cd "$W" && mkdir tmp || exit 2
+: >failures
+T=$B/trapeze-san
+TRAPEZE_ELF=$W/fake.elf TRAPEZE_QEMU=$B/fake-qemu TMPDIR=$W/tmp
+export TRAPEZE_ELF TRAPEZE_QEMU TMPDIR
+unset TRAPEZE_CONTROL FAKE_QEMU
+touch fake.elf
+
+ok() { echo "ok $1"; }
+not_ok() {
+	echo "not ok $1: $2"
+	echo "$1" >>failures # a variable would be lost in a pipeline
+}
+# same NAME EXPECTED ACTUAL
+same() { if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1" "expected '$2', got '$3'"; fi; }
+# has NAME PATTERN FILE: a line matches
+has() { if grep -aqE -- "$2" "$3"; then ok "$1"; else not_ok "$1" "no '$2' in: $(head -c 600 "$3")"; fi; }
+# status NAME EXPECTED COMMAND...: output in out and err
+status() {
+	name=$1 want=$2
+	shift 2
+	"$@" >out 2>err </dev/null
+	same "$name" "$want" $?
+}
+
+# ---- kernels to refuse or to take: vmfiles/make-files ----
+
+. "$HERE/vmfiles/make-files"
+
+# ---- VM files that are wrong: one line that names file, line and key ----
+
+# bad NAME LINE KEY WHAT, the file on stdin
+bad() {
+	cat >bad.xl
+	"$T" run bad.xl >out 2>err </dev/null
+	st=$?
+	lines=$(grep -avc ': warning: ' err)
+	if [ $st -ne 2 ]; then
+		not_ok "vmfile/$1" "status $st: $(cat err)"
+	elif [ "$lines" -ne 1 ]; then
+		not_ok "vmfile/$1" "$lines lines: $(cat err)"
+	elif ! grep -aqE "^trapeze: bad\.xl:$2: $3: .*$4" err; then
+		not_ok "vmfile/$1" "$(cat err)"
+	else
+		ok "vmfile/$1"
+	fi
+}
+. "$HERE/vmfiles/bad-files"
+
+status vmfile/missing 2 "$T" run nowhere.xl
+has vmfile/missing-says 'nowhere\.xl: No such file' err
+status vmfile/folder 2 "$T" run folder
+status vmfile/fifo 2 "$T" run fifo
+status vmfile/binary 2 "$T" run initrd
+
+# ---- VM files that are right ----
+
+mkdir sub && cp vmlinuz initrd sub/ && cp "$HERE/vmfiles/full.xl" sub/
+printf '# no newline' >>sub/full.xl
+# config NAME FILE EXPECTED: what the hypervisor reads out of the bundle
+config() {
+	FAKE_QEMU=config "$T" run "$2" >out 2>err </dev/null
+	same "good/$1-status" 0 $?
+	same "good/$1" "$3" "$(cat out)"
+}
+config full sub/full.xl \
+	'full hvm 33554432 67108864 512 50 [root=/dev/vda console=ttyS0 quiet "a"] files/0 files/1 2 0 1 2000 16777216 [web]'
+has good/warns-with-line '^trapeze: sub/full\.xl:19: disk: warning: ' err
+has good/warns-scalar '^trapeze: sub/full\.xl:21: acpi: warning: ' err
+same good/two-warnings 2 "$(wc -l <err)"
+printf '%s\n' "$base" >a.xl
+config defaults a.xl 'a hvm 268435456 268435456 256 0 [] files/0  0 1 0 1000 0 []'
+printf '%s\ncmdline = "x"\nextra = "y"\ntz_share = 1\n' "$base" >c.xl
+config cmdline-wins c.xl 'a hvm 268435456 268435456 256 0 [x] files/0  0 1 0 1000 0 [1]'
+printf '%s\nextra = "a"\nextra += " b"\ntz_share = 0\n' "$base" >plus.xl
+config plus-adds plus.xl 'a hvm 268435456 268435456 256 0 [a b] files/0  0 1 0 1000 0 []'
+
+# ---- usage ----
+
+status usage/none 2 "$T"
+status usage/unknown-verb 2 "$T" frobnicate
+status usage/help 0 "$T" --help
+status usage/version 0 "$T" --version
+has usage/version-says '^trapeze [0-9]' out
+status usage/run-none 2 "$T" run
+status usage/run-help 0 "$T" run --help
+has usage/run-help-says '--icount' out
+status usage/run-version 0 "$T" run --version
+status usage/unknown-option 2 "$T" run --frobnicate a.xl
+status usage/missing-argument 2 "$T" run a.xl --timeout
+for o in --cpus=0 --cpus=x --memory=lots --memory=1 --memory=99999999G --timeout=0 --timeout=-1 --timeout=x --timeout=nan \
+	--gdb=0 --gdb=99999; do
+	status "usage/bad$o" 2 "$T" run $o a.xl
+done
+status usage/stats-unwritable 2 "$T" run --stats folder a.xl
+status usage/control-no-socket 2 "$T" run --control a.xl a.xl
+status usage/same-name 2 "$T" run a.xl a.xl
+for v in list info stats destroy dmesg call; do
+	status "usage/$v-help" 0 "$T" $v --help
+	has "usage/$v-help-says" "^Usage: trapeze $v" out
+	status "usage/$v-option" 2 "$T" $v --frobnicate
+done
+status usage/destroy-no-vm 2 "$T" destroy --control s
+status usage/list-no-socket 2 "$T" list
+status usage/list-two 2 "$T" list --control s a b
+status usage/list-nowhere 1 "$T" list --control nowhere
+
+# ---- how runs end ----
+
+# ends NAME SCENE STATUS
+ends() {
+	rm -f last.json
+	FAKE_QEMU=$2 "$T" run --stats last.json a.xl >out 2>err </dev/null
+	same "ends/$1" "$3" $?
+}
+ends poweroff poweroff 0
+has ends/poweroff-stats '"vms":\[\{"name":"a".*"page_fault":\{"count":3,"ns":4000\}' last.json
+ends reset guest_reset 0
+ends without-final unfinished 0
+ends restarted restart 0
+ends crash crash 10
+has ends/crash-says 'VM a crashed: triple fault at 0xdead' err
+has ends/crash-stats '"vms":' last.json
+ends value-0 'value 0' 1
+ends value-16 'value 16' 33
+ends value-255 'value 255' 255
+ends panic panic 12
+has ends/panic-report 'assertion failed: 1 == 2' err
+has ends/panic-back-trace 'back-trace' err
+has ends/panic-stats '"version":1' last.json
+ends panic-note panic_note 12
+has ends/panic-note-says 'out of marbles' err
+ends machine-reset reset 12
+has ends/machine-reset-log 'hello from the log' err
+ends machine-silent silent 12
+ends qemu-fails fail 14
+has ends/qemu-fails-says 'could not set up the machine' err
+TRAPEZE_QEMU='' PATH=$W/folder "$T" run a.xl >out 2>err </dev/null
+same ends/no-qemu 14 $?
+has ends/no-qemu-says 'qemu-system-x86_64: No such file' err
+TRAPEZE_ELF=$W/nowhere "$T" run a.xl >out 2>err </dev/null
+same ends/no-elf 14 $?
+FAKE_QEMU=serve "$T" run --timeout 0.5 --stats last.json a.xl >out 2>err </dev/null
+same ends/timeout 124 $?
+has ends/timeout-stats '"page_fault"' last.json
+FAKE_QEMU=deaf "$T" run --timeout 0.3 --stats last.json a.xl >out 2>err </dev/null
+same ends/timeout-deaf 124 $?
+has ends/timeout-deaf-stats '"version":1.*"vms":\[\{"name":"a"' last.json
+FAKE_QEMU=mute "$T" run --timeout 0.3 a.xl >out 2>err </dev/null
+same ends/timeout-mute 124 $?
+# A background job of a shell ignores SIGINT; `timeout` sends it to a child in the foreground.
+for s in INT:130 TERM:143; do
+	FAKE_QEMU=serve timeout --preserve-status --foreground -s "${s%:*}" 0.7 "$T" run --stats last.json a.xl >out 2>err </dev/null
+	same "ends/signal-${s%:*}" "${s#*:}" $?
+done
+has ends/signal-stats '"page_fault"' last.json
+same ends/no-folder-left '' "$(ls tmp)"
+
+# ---- what QEMU is given ----
+
+FAKE_QEMU_ARGS=$W/args "$T" run --cpus 3 --memory 512M --icount --gdb 1234 --machine-arg -name --machine-arg 'x y' \
+	--hv-arg one --hv-arg two a.xl >out 2>err </dev/null
+has args/cpus '^3$' args
+has args/memory '^524288K$' args
+has args/icount '^shift=' args
+has args/gdb '^tcp::1234$' args
+has args/machine-arg '^x y$' args
+has args/append '^one two$' args
+has args/cpu-model '^qemu64,.*fsgsbase' args
+FAKE_QEMU_ARGS=$W/args "$T" run a.xl >out 2>err </dev/null
+same args/defaults '2 2097152K' "$(grep -A1 -x -- -smp args | tail -n 1) $(grep -A1 -x -- -m args | tail -n 1)"
+FAKE_QEMU=poweroff "$T" run -v a.xl >out 2>err </dev/null
+has log/shown-with-v 'hello from the log' err
+FAKE_QEMU=poweroff "$T" run a.xl >out 2>err </dev/null
+same log/hidden-without '' "$(cat err)"
+
+# ---- consoles ----
+
+i=0
+while [ $i -lt 256 ]; do
+	byte $i
+	i=$((i + 1))
+done >all
+FAKE_QEMU=bytes "$T" run a.xl >out 2>err </dev/null
+if cmp -s out all; then ok console/every-byte-out; else not_ok console/every-byte-out "$(od -c out | head -3)"; fi
+# The stand-in echoes, seven bytes at a time, and stops at '!', which is byte 33.
+{
+	tail -c +35 all
+	head -c 33 all
+	head -c 20000 /dev/zero | tr '\0' z
+	printf '!'
+} >in
+FAKE_QEMU=serve timeout 60 "$T" run a.xl <in >out 2>err
+same console/echo-status 0 $?
+if cmp -s in out; then ok console/every-byte-in; else not_ok console/every-byte-in "$(wc -c <in) in, $(wc -c <out) out"; fi
+FAKE_QEMU=serve "$T" run --timeout 0.5 a.xl <&- >out 2>err
+same console/no-stdin 124 $?
+if command -v script >/dev/null; then
+	(
+		sleep 1.5
+		printf 'hi'
+		for c in help list quit; do
+			sleep 0.5
+			printf '\035%s\r' $c
+		done
+		sleep 1.5
+	) | FAKE_QEMU=serve script -qec "stty -a >before; \"$T\" run a.xl; echo status=\$?; stty -a >after" /dev/null >out 2>&1
+	has prompt/echo 'hi' out
+	has prompt/help 'this list' out
+	has prompt/list '\* a ' out
+	has prompt/quit 'status=130' out
+	if cmp -s before after; then ok prompt/terminal-restored; else not_ok prompt/terminal-restored "$(diff before after)"; fi
+fi
+
+# ---- control socket and the other verbs ----
+
+FAKE_QEMU=serve "$T" run --control sock --timeout 60 a.xl >run.out 2>run.err </dev/null &
+pid=$!
+n=0
+while [ ! -S sock ] && [ $n -lt 100 ]; do
+	sleep 0.1
+	n=$((n + 1))
+done
+TRAPEZE_CONTROL=$W/sock
+export TRAPEZE_CONTROL
+status control/list 0 "$T" list
+has control/list-shows '^a +1 +256 +1 +running +1\.5' out
+status control/list-unknown 1 "$T" list nobody
+status control/info 0 "$T" info
+has control/info-shows '^version +: fake$' out
+status control/dmesg 0 "$T" dmesg
+same control/dmesg-shows 'line one line two' "$(tr '\n' ' ' <out | sed 's/ $//')"
+status control/stats 0 "$T" stats
+has control/stats-shows '"page_fault": \{' out
+status control/call 0 "$T" call list
+status control/call-bad-json 2 "$T" call list '{'
+status control/call-unknown 1 "$T" call frobnicate
+has control/call-unknown-says 'method not found' err
+status control/destroy-unknown 1 "$T" destroy nobody
+status control/in-use 2 "$T" run --control sock a.xl
+"$B/rpc-client" sock >out 2>err <<'END'
+{"jsonrpc":"2.0","id":"my id","method":"info"}
+{"jsonrpc":"2.0","id":7,"method":"nothing","params":{}}
+{"jsonrpc":"2.0","id":1
+[]
+[{"jsonrpc":"2.0","id":10,"method":"info"},{"jsonrpc":"2.0","method":"info"},5]
+{"jsonrpc":"1.0","id":2,"method":"info"}
+{"jsonrpc":"2.0","id":3,"method":"subscribe","params":{"events":["console"]}}
+{"jsonrpc":"2.0","id":4,"method":"console_input","params":{"vm":"a","data":"\u0007x\u00ff"}}
+END
+has control/ids-kept '^\{"jsonrpc":"2.0","id":"my id","result":\{"version":"fake"' out
+has control/no-method '"id":7,"error":\{"code":-32601' out
+has control/parse-error '"id":null,"error":\{"code":-32700' out
+has control/empty-batch '^\{"jsonrpc":"2.0","id":null,"error":\{"code":-32600' out
+has control/batch '^\[\{.*\},\{.*\}\]$' out
+has control/version-1 '"id":2,"error":\{"code":-32600' out
+has control/subscribed '"id":3,"result":true' out
+has control/notified '"method":"console","params":\{"vm":"a","data":"\\u0007x\\u00ff"\}' out
+status control/destroy 0 "$T" destroy a
+wait $pid
+same control/destroyed-status 0 $?
+if [ -e sock ]; then not_ok control/socket-removed "still there"; else ok control/socket-removed; fi
+status control/gone 1 "$T" list
+
+echo "$(wc -l <failures) failed"
+[ ! -s failures ]
