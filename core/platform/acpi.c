@@ -51,7 +51,7 @@ static void put(struct builder *b, u64 value, unsigned bytes)
 
 static void start_raw(struct builder *b)
 {
-	b->out = (struct aml){ .buffer = b->bytes, .size = TABLE_MAX };
+	b->out = (struct aml){.buffer = b->bytes, .size = TABLE_MAX};
 }
 
 // System description header; length and checksum follow in finish().
@@ -188,8 +188,9 @@ static void put_gas(struct builder *b, u16 port, u8 bits, u8 access)
 	put(b, port, 8);
 }
 
-#define FADT_FLAGS (BIT(0) /* WBINVD */ | BIT(2) /* C1 */ | BIT(5) /* no sleep button */ | BIT(6) /* no RTC wake */ | \
-		    BIT(10) /* reset register */)
+#define FADT_FLAGS                                                                                         \
+	(BIT(0) /* WBINVD */ | BIT(2) /* C1 */ | BIT(5) /* no sleep button */ | BIT(6) /* no RTC wake */ | \
+	 BIT(10) /* reset register */)
 #define BOOT_ARCH (BIT(0) /* legacy devices: COM1 */ | BIT(2) /* no VGA */) // and no 8042, PCIe or MSI claims
 
 static u64 build_fadt(struct builder *b, u64 facs, u64 dsdt)
@@ -207,13 +208,13 @@ static u64 build_fadt(struct builder *b, u64 facs, u64 dsdt)
 	put(b, PM_CONTROL, 4);
 	put(b, 0, 8); // PM1b control, PM2 control
 	put(b, PM_TIMER, 4);
-	put(b, 0, 8); // GPE blocks
+	put(b, 0, 8);                                           // GPE blocks
 	put(b, 0x04 | 0x02 << 8 | 0x00 << 16 | 0x04u << 24, 4); // lengths: PM1 event, control, PM2, timer
-	put(b, 0, 4); // GPE lengths and base, CST_CNT
-	put(b, 0xfff, 2); // C2 and C3 latencies: unsupported
+	put(b, 0, 4);                                           // GPE lengths and base, CST_CNT
+	put(b, 0xfff, 2);                                       // C2 and C3 latencies: unsupported
 	put(b, 0xfff, 2);
-	put(b, 0, 6); // flush size and stride, duty cycle
-	put(b, 0, 2); // day and month alarm
+	put(b, 0, 6);    // flush size and stride, duty cycle
+	put(b, 0, 2);    // day and month alarm
 	put(b, 0x32, 1); // century
 	put(b, BOOT_ARCH, 2);
 	put(b, 0, 1);
@@ -277,7 +278,7 @@ static u64 build_root(struct builder *b, const char *signature, unsigned entry_b
 
 u64 acpi_build(const struct acpi_config *c)
 {
-	struct builder b = { .c = c, .next = c->base + RSDP_PLACE };
+	struct builder b = {.c = c, .next = c->base + RSDP_PLACE};
 	u64 facs, dsdt, fadt, madt, rsdt, xsdt;
 
 	assert(!(c->base & (TABLE_ALIGN - 1)) && c->base + ACPI_AREA_SIZE <= 4 * GIB);

@@ -6,7 +6,7 @@
 
 #include "base/types.h"
 
-#define ACPI_AREA 0xe0000    // where they go by default: the BIOS area that operating systems search for the RSDP
+#define ACPI_AREA 0xe0000 // where they go by default: the BIOS area that operating systems search for the RSDP
 #define ACPI_AREA_SIZE 0x2000
 
 struct acpi_config {

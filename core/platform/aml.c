@@ -153,8 +153,8 @@ void aml_word_space(struct aml *a, u8 type, u16 first, u16 last)
 	aml_byte(a, 0x88); // word address space
 	aml_le(a, 13, 2);
 	aml_byte(a, type);
-	aml_byte(a, 0x0c);                    // fixed minimum and maximum, positive decode
-	aml_byte(a, type == AML_IO ? 3 : 0);  // entire range
+	aml_byte(a, 0x0c);                   // fixed minimum and maximum, positive decode
+	aml_byte(a, type == AML_IO ? 3 : 0); // entire range
 	aml_le(a, 0, 2);
 	aml_le(a, first, 2);
 	aml_le(a, last, 2);

@@ -42,7 +42,7 @@ enum { TIMER_ONE_SHOT, TIMER_PERIODIC, TIMER_DEADLINE };
 #define FIRST_VECTOR 16
 #define APIC_BASE_ADDRESS 0x000ffffffffff000ull
 
-static const u32 lvt_writable[LVT_COUNT] = { 0x300ff, 0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff };
+static const u32 lvt_writable[LVT_COUNT] = {0x300ff, 0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff};
 
 void lapic_init(struct lapic *l, u32 id, u32 tsc_khz, u64 tsc_base, bool x2apic, bool deadline)
 {
@@ -197,7 +197,8 @@ static bool addressed(const struct lapic *l, u32 destination, bool logical)
 {
 	if (x2_mode(l))
 		return destination == 0xffffffff || destination == 0xff ||
-		       (logical ? destination >> 16 == l->id >> 4 && (destination & 1u << (l->id & 15)) : destination == l->id);
+		       (logical ? destination >> 16 == l->id >> 4 && (destination & 1u << (l->id & 15))
+				: destination == l->id);
 	if (!logical)
 		return destination == 0xff || destination == l->id;
 	if (l->dfr >> 28 == 0xf)

@@ -22,12 +22,12 @@ struct lapic {
 	u32 tpr, ldr, dfr, svr, esr, esr_pending, icr_low, icr_high, divide, initial;
 	u32 lvt[LVT_COUNT];
 	u32 irr[8], isr[8], tmr[8];
-	u64 expiry; // ns of the timer's next expiry, NEVER when stopped
+	u64 expiry;   // ns of the timer's next expiry, NEVER when stopped
 	u64 deadline; // MSR_TSC_DEADLINE
 	u64 tsc_base; // guest TSC at now == 0
 	u32 tsc_khz;
 	bool x2apic_allowed, deadline_allowed;
-	bool lint0;       // input level
+	bool lint0; // input level
 	bool nmi_pending;
 	s16 eoi_broadcast; // level-triggered vector whose EOI the IOAPIC has to see, -1 for none
 };

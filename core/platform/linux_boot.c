@@ -51,7 +51,7 @@ enum {
 };
 
 #define BOOT_FLAG 0xaa55
-#define MAGIC 0x53726448 // "HdrS"
+#define MAGIC 0x53726448  // "HdrS"
 #define VERSION_MIN 0x20c // 2.12: xloadflags
 #define XLF_KERNEL_64 0x0001
 #define LOADED_HIGH 0x01
@@ -94,7 +94,8 @@ static enum status check_kind(struct linux_boot *b)
 		return FAIL(b, ST_INVALID, "not a bzImage: no magic HdrS at 0x202");
 	version = (unsigned)le(h + H_VERSION, 2);
 	if (version < VERSION_MIN)
-		return FAIL(b, ST_UNSUPPORTED, "boot protocol %u.%02u is too old: 2.12 is the least", version >> 8, version & 0xff);
+		return FAIL(b, ST_UNSUPPORTED, "boot protocol %u.%02u is too old: 2.12 is the least", version >> 8,
+			    version & 0xff);
 	if (!(h[H_LOADFLAGS] & LOADED_HIGH))
 		return FAIL(b, ST_UNSUPPORTED, "zImage: the kernel wants to be loaded low");
 	if (!(le(h + H_XLOADFLAGS, 2) & XLF_KERNEL_64))
@@ -117,9 +118,11 @@ static enum status parse(struct linux_boot *b, struct header *out)
 	if (h[H_JUMP] != 0xeb || out->header_end < H_END || out->header_end > 0x290)
 		return FAIL(b, ST_INVALID, "corrupt header: it ends at 0x%llx", (unsigned long long)out->header_end);
 	if (out->kernel_bytes <= ENTRY_64)
-		return FAIL(b, ST_INVALID, "corrupt header: kernel of %llu bytes", (unsigned long long)out->kernel_bytes);
+		return FAIL(b, ST_INVALID, "corrupt header: kernel of %llu bytes",
+			    (unsigned long long)out->kernel_bytes);
 	if (out->setup_bytes + out->kernel_bytes > b->image_size)
-		return FAIL(b, ST_INVALID, "kernel image truncated: %llu bytes of %llu", (unsigned long long)b->image_size,
+		return FAIL(b, ST_INVALID, "kernel image truncated: %llu bytes of %llu",
+			    (unsigned long long)b->image_size,
 			    (unsigned long long)(out->setup_bytes + out->kernel_bytes));
 	if (out->init_size < out->kernel_bytes)
 		return FAIL(b, ST_INVALID, "corrupt header: init_size 0x%llx is below the kernel's own size",
@@ -162,7 +165,8 @@ static enum status place(struct linux_boot *b, const struct header *h)
 		b->ramdisk_gpa = ROUND_DOWN(top - b->ramdisk_size, PAGE_SIZE);
 	if (b->ramdisk_gpa < end)
 		return FAIL(b, ST_NOMEM, "not enough memory: kernel and ramdisk need %llu MiB, there are %llu in reach",
-			    (unsigned long long)(ROUND_UP(b->memory_needed, MIB) / MIB), (unsigned long long)(top / MIB));
+			    (unsigned long long)(ROUND_UP(b->memory_needed, MIB) / MIB),
+			    (unsigned long long)(top / MIB));
 	return ST_OK;
 }
 
@@ -225,7 +229,7 @@ static void write_tables(struct linux_boot *b)
 
 static void set_flat(struct x86_segment *s, u16 selector, u32 attr)
 {
-	*s = (struct x86_segment){ .selector = selector, .attr = attr, .limit = 0xffffffff };
+	*s = (struct x86_segment){.selector = selector, .attr = attr, .limit = 0xffffffff};
 }
 
 static void set_cpu(const struct linux_boot *b, struct x86_cpu *cpu)
@@ -236,10 +240,10 @@ static void set_cpu(const struct linux_boot *b, struct x86_cpu *cpu)
 	cpu->rflags = RFL_FIXED;
 	for (unsigned i = 0; i < 6; i++)
 		set_flat(&cpu->seg[i], BOOT_DS, 0xc093); // writable data, accessed, present, 4G
-	set_flat(&cpu->seg[SEG_CS], BOOT_CS, 0xa09b); // 64-bit code
+	set_flat(&cpu->seg[SEG_CS], BOOT_CS, 0xa09b);    // 64-bit code
 	cpu->ldtr.attr = SEG_ATTR_UNUSABLE;
-	cpu->tr = (struct x86_segment){ .attr = 0x8b, .limit = 0xffff }; // busy TSS as after reset
-	cpu->gdtr = (struct x86_table){ .base = GDT_GPA, .limit = 0x1f };
+	cpu->tr = (struct x86_segment){.attr = 0x8b, .limit = 0xffff}; // busy TSS as after reset
+	cpu->gdtr = (struct x86_table){.base = GDT_GPA, .limit = 0x1f};
 	cpu->cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_WP | CR0_PG;
 	cpu->cr3 = TABLES_GPA;
 	cpu->cr4 = CR4_PAE;
@@ -254,13 +258,14 @@ static void set_cpu(const struct linux_boot *b, struct x86_cpu *cpu)
 
 enum status linux_boot_load(struct linux_boot *b, struct x86_cpu *cpu)
 {
-	static const u64 gdt[4] = { 0, 0, 0x00af9b000000ffff, 0x00cf93000000ffff };
+	static const u64 gdt[4] = {0, 0, 0x00af9b000000ffff, 0x00cf93000000ffff};
 	struct header h;
 	enum status status;
 
 	b->error[0] = 0;
 	b->memory_needed = 0;
-	if ((status = check_kind(b)) || (status = parse(b, &h)) || (status = check_cmdline(b, &h)) || (status = place(b, &h)))
+	if ((status = check_kind(b)) || (status = parse(b, &h)) || (status = check_cmdline(b, &h)) ||
+	    (status = place(b, &h)))
 		return status;
 	b->write(b->ctx, b->kernel_gpa, b->image + h.setup_bytes, h.kernel_bytes);
 	if (b->ramdisk_size)

@@ -7,11 +7,11 @@
 
 struct pic_chip {
 	u8 irr, imr, isr;
-	u8 lines; // input levels
-	u8 elcr;  // 1: level-triggered
-	u8 base;  // vector of input 0
+	u8 lines;  // input levels
+	u8 elcr;   // 1: level-triggered
+	u8 base;   // vector of input 0
 	u8 lowest; // input of lowest priority
-	u8 icw;   // next initialization word expected: 0 none, 2..4
+	u8 icw;    // next initialization word expected: 0 none, 2..4
 	bool icw4, single, auto_eoi, rotate_aeoi, special_mask, nested, read_isr, poll;
 };
 

@@ -151,7 +151,8 @@ static void latch_status(struct pit_channel *c, u64 tick)
 {
 	if (c->status_latched)
 		return;
-	c->status = (u8)(channel_out(c, tick) << 7 | (c->null || !c->loaded) << 6 | c->access << 4 | c->mode << 1 | c->bcd);
+	c->status =
+		(u8)(channel_out(c, tick) << 7 | (c->null || !c->loaded) << 6 | c->access << 4 | c->mode << 1 | c->bcd);
 	c->status_latched = true;
 }
 

@@ -12,9 +12,9 @@ struct pit_channel {
 	u8 access; // 1 low byte, 2 high byte, 3 low then high
 	bool bcd;
 	bool gate;
-	bool loaded;  // a count was written since the control word
-	bool running; // counting now: `start` is valid, else `held`
-	bool null;    // count written but not in the counter yet
+	bool loaded;                // a count was written since the control word
+	bool running;               // counting now: `start` is valid, else `held`
+	bool null;                  // count written but not in the counter yet
 	bool write_high, read_high; // access 3: the high byte is next
 	bool status_latched;
 	u8 latched; // bytes of `latch` still to be read

@@ -46,8 +46,8 @@ struct platform {
 	struct ioapic ioapic;
 	struct pci pci;
 	struct pm pm;
-	u32 external;   // lines that platform_set_irq() holds, by gsi
-	u8 post;        // last value of port 0x80
+	u32 external; // lines that platform_set_irq() holds, by gsi
+	u8 post;      // last value of port 0x80
 	u8 port_92;
 	bool deliverable; // what irq_changed last told
 	u64 unknown_in, unknown_out, last_unknown_port;

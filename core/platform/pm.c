@@ -55,7 +55,7 @@ static u8 read_byte(const struct pm *m, u64 now, u16 port)
 {
 	u32 timer = (u32)clock_ticks(now, PM_TIMER_HZ) & ((1u << TIMER_BITS) - 1);
 	unsigned offset = port - PM_BASE;
-	u32 block[3] = { m->status | (u32)m->enable << 16, m->control, timer };
+	u32 block[3] = {m->status | (u32)m->enable << 16, m->control, timer};
 
 	return (u8)(block[offset >> 2] >> (offset & 3) * 8);
 }

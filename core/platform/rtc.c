@@ -223,7 +223,8 @@ u64 rtc_next_event(const struct rtc *r, u64 now)
 
 static bool is_time(u8 index)
 {
-	return index == R_CENTURY || (index <= R_YEAR && index != R_SEC_ALARM && index != R_MIN_ALARM && index != R_HOUR_ALARM);
+	return index == R_CENTURY ||
+	       (index <= R_YEAR && index != R_SEC_ALARM && index != R_MIN_ALARM && index != R_HOUR_ALARM);
 }
 
 u8 rtc_read(struct rtc *r, u64 now, u16 port)

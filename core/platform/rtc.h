@@ -7,11 +7,11 @@
 
 struct rtc {
 	u8 index;
-	u8 ram[128];    // time registers are valid here only while the clock is stopped
-	s64 base;       // seconds since 1970 at base_ns
-	s64 base_ns;    // when that second began (may precede 0)
-	s64 last;       // second up to which updates were seen
-	u64 last_tick;  // periodic interrupts seen
+	u8 ram[128];   // time registers are valid here only while the clock is stopped
+	s64 base;      // seconds since 1970 at base_ns
+	s64 base_ns;   // when that second began (may precede 0)
+	s64 last;      // second up to which updates were seen
+	u64 last_tick; // periodic interrupts seen
 	struct irq_line irq;
 };
 

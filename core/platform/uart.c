@@ -51,7 +51,7 @@ static unsigned capacity(const struct uart *u)
 
 static unsigned trigger(const struct uart *u)
 {
-	static const u8 level[4] = { 1, 4, 8, 14 };
+	static const u8 level[4] = {1, 4, 8, 14};
 
 	return u->fcr & FCR_ENABLE ? level[u->fcr >> 6] : 1;
 }
@@ -60,8 +60,8 @@ static u8 modem_lines(const struct uart *u)
 {
 	if (!(u->mcr & MCR_LOOP))
 		return MSR_DCD | MSR_DSR | MSR_CTS;
-	return (u8)((u->mcr & MCR_RTS ? MSR_CTS : 0) | (u->mcr & MCR_DTR ? MSR_DSR : 0) | (u->mcr & MCR_OUT1 ? MSR_RI : 0) |
-		    (u->mcr & MCR_OUT2 ? MSR_DCD : 0));
+	return (u8)((u->mcr & MCR_RTS ? MSR_CTS : 0) | (u->mcr & MCR_DTR ? MSR_DSR : 0) |
+		    (u->mcr & MCR_OUT1 ? MSR_RI : 0) | (u->mcr & MCR_OUT2 ? MSR_DCD : 0));
 }
 
 // Highest-priority interrupt in the IIR's coding.

@@ -11,8 +11,8 @@
 
 struct uart {
 	u8 ier, fcr, lcr, mcr, scr;
-	u8 delta;   // modem status: low four bits
-	u8 errors;  // line status: overrun (in loopback)
+	u8 delta;  // modem status: low four bits
+	u8 errors; // line status: overrun (in loopback)
 	u16 divisor;
 	bool thre_pending; // transmitter-empty interrupt not yet acknowledged
 	bool timeout;      // characters wait below the trigger level

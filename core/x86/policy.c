@@ -21,150 +21,152 @@ struct cpuid_bit {
 #define L7 7
 #define EXT 0x80000001
 static const char user[] = "runs natively in every ring";
-static const char spec[] = "speculation controls cost an exit per kernel entry; software mitigations (retpolines) work here";
+static const char spec[] =
+	"speculation controls cost an exit per kernel entry; software mitigations (retpolines) work here";
 static const char virt[] = "no nested virtualization";
 static const char unmet[] = "state is not saved per guest";
 static const char amd_copy[] = "AMD's copy of leaf 1";
 
 static const struct cpuid_bit bits[] = {
-	{ 1, 0, ECX, 0, PASS, ALWAYS, "SSE3", user },
-	{ 1, 0, ECX, 1, PASS, ALWAYS, "PCLMULQDQ", user },
-	{ 1, 0, ECX, 2, HIDE, ALWAYS, "DTES64", "no debug store" },
-	{ 1, 0, ECX, 3, HIDE, ALWAYS, "MONITOR", "a guest that waits in MWAIT would keep the CPU; HLT exits" },
-	{ 1, 0, ECX, 5, HIDE, ALWAYS, "VMX", virt },
-	{ 1, 0, ECX, 7, HIDE, ALWAYS, "EST", "frequency belongs to the machine" },
-	{ 1, 0, ECX, 9, PASS, ALWAYS, "SSSE3", user },
-	{ 1, 0, ECX, 12, PASS, AVX, "FMA", user },
-	{ 1, 0, ECX, 13, PASS, ALWAYS, "CX16", user },
-	{ 1, 0, ECX, 15, HIDE, ALWAYS, "PDCM", "no performance counters" },
-	{ 1, 0, ECX, 17, HIDE, ALWAYS, "PCID", "the machine's PCIDs are the hypervisor's" },
-	{ 1, 0, ECX, 19, PASS, ALWAYS, "SSE4.1", user },
-	{ 1, 0, ECX, 20, PASS, ALWAYS, "SSE4.2", user },
-	{ 1, 0, ECX, 21, SET, X2APIC, "X2APIC", "the virtual LAPIC's, by configuration" },
-	{ 1, 0, ECX, 22, PASS, ALWAYS, "MOVBE", user },
-	{ 1, 0, ECX, 23, PASS, ALWAYS, "POPCNT", user },
-	{ 1, 0, ECX, 24, SET, DEADLINE, "TSC_DEADLINE", "the virtual LAPIC's, by configuration" },
-	{ 1, 0, ECX, 25, PASS, ALWAYS, "AES", user },
-	{ 1, 0, ECX, 26, PASS, XSAVE, "XSAVE", "by configuration: components are saved per guest" },
-	{ 1, 0, ECX, 27, SET, OSXSAVE_ON, "OSXSAVE", "the guest's CR4.OSXSAVE" },
-	{ 1, 0, ECX, 28, PASS, AVX, "AVX", user },
-	{ 1, 0, ECX, 29, PASS, AVX, "F16C", user },
-	{ 1, 0, ECX, 30, PASS, ALWAYS, "RDRAND", user },
-	{ 1, 0, ECX, 31, SET, ALWAYS, "HYPERVISOR", "so that a guest trusts no firmware quirks and finds leaf 0x40000000" },
+	{1, 0, ECX, 0, PASS, ALWAYS, "SSE3", user},
+	{1, 0, ECX, 1, PASS, ALWAYS, "PCLMULQDQ", user},
+	{1, 0, ECX, 2, HIDE, ALWAYS, "DTES64", "no debug store"},
+	{1, 0, ECX, 3, HIDE, ALWAYS, "MONITOR", "a guest that waits in MWAIT would keep the CPU; HLT exits"},
+	{1, 0, ECX, 5, HIDE, ALWAYS, "VMX", virt},
+	{1, 0, ECX, 7, HIDE, ALWAYS, "EST", "frequency belongs to the machine"},
+	{1, 0, ECX, 9, PASS, ALWAYS, "SSSE3", user},
+	{1, 0, ECX, 12, PASS, AVX, "FMA", user},
+	{1, 0, ECX, 13, PASS, ALWAYS, "CX16", user},
+	{1, 0, ECX, 15, HIDE, ALWAYS, "PDCM", "no performance counters"},
+	{1, 0, ECX, 17, HIDE, ALWAYS, "PCID", "the machine's PCIDs are the hypervisor's"},
+	{1, 0, ECX, 19, PASS, ALWAYS, "SSE4.1", user},
+	{1, 0, ECX, 20, PASS, ALWAYS, "SSE4.2", user},
+	{1, 0, ECX, 21, SET, X2APIC, "X2APIC", "the virtual LAPIC's, by configuration"},
+	{1, 0, ECX, 22, PASS, ALWAYS, "MOVBE", user},
+	{1, 0, ECX, 23, PASS, ALWAYS, "POPCNT", user},
+	{1, 0, ECX, 24, SET, DEADLINE, "TSC_DEADLINE", "the virtual LAPIC's, by configuration"},
+	{1, 0, ECX, 25, PASS, ALWAYS, "AES", user},
+	{1, 0, ECX, 26, PASS, XSAVE, "XSAVE", "by configuration: components are saved per guest"},
+	{1, 0, ECX, 27, SET, OSXSAVE_ON, "OSXSAVE", "the guest's CR4.OSXSAVE"},
+	{1, 0, ECX, 28, PASS, AVX, "AVX", user},
+	{1, 0, ECX, 29, PASS, AVX, "F16C", user},
+	{1, 0, ECX, 30, PASS, ALWAYS, "RDRAND", user},
+	{1, 0, ECX, 31, SET, ALWAYS, "HYPERVISOR",
+	 "so that a guest trusts no firmware quirks and finds leaf 0x40000000"},
 
-	{ 1, 0, EDX, 0, PASS, ALWAYS, "FPU", user },
-	{ 1, 0, EDX, 1, HIDE, ALWAYS, "VME", "no virtual-8086 mode under long mode" },
-	{ 1, 0, EDX, 2, PASS, ALWAYS, "DE", "CR4.DE is virtual" },
-	{ 1, 0, EDX, 3, PASS, ALWAYS, "PSE", "large pages are shadowed" },
-	{ 1, 0, EDX, 4, PASS, ALWAYS, "TSC", "native in both rings" },
-	{ 1, 0, EDX, 5, PASS, ALWAYS, "MSR", "by the table below" },
-	{ 1, 0, EDX, 6, PASS, ALWAYS, "PAE", "needed for long mode" },
-	{ 1, 0, EDX, 7, PASS, ALWAYS, "MCE", "banks that never report" },
-	{ 1, 0, EDX, 8, PASS, ALWAYS, "CX8", user },
-	{ 1, 0, EDX, 9, SET, LAPIC_ON, "APIC", "the virtual LAPIC, while APIC_BASE enables it" },
-	{ 1, 0, EDX, 11, HIDE, ALWAYS, "SEP", "SYSENTER would bypass the gate: its code segment is 0" },
-	{ 1, 0, EDX, 12, PASS, ALWAYS, "MTRR", "fixed answers: write-back by default" },
-	{ 1, 0, EDX, 13, PASS, ALWAYS, "PGE", "CR4.PGE is virtual; shadow entries carry no G" },
-	{ 1, 0, EDX, 14, PASS, ALWAYS, "MCA", "banks that never report" },
-	{ 1, 0, EDX, 15, PASS, ALWAYS, "CMOV", user },
-	{ 1, 0, EDX, 16, PASS, ALWAYS, "PAT", "the MSR is virtual" },
-	{ 1, 0, EDX, 17, PASS, ALWAYS, "PSE36", "as the machine walks" },
-	{ 1, 0, EDX, 19, PASS, ALWAYS, "CLFSH", user },
-	{ 1, 0, EDX, 21, HIDE, ALWAYS, "DS", "no debug store" },
-	{ 1, 0, EDX, 22, HIDE, ALWAYS, "ACPI", "no thermal control" },
-	{ 1, 0, EDX, 23, PASS, ALWAYS, "MMX", user },
-	{ 1, 0, EDX, 24, PASS, ALWAYS, "FXSR", user },
-	{ 1, 0, EDX, 25, PASS, ALWAYS, "SSE", user },
-	{ 1, 0, EDX, 26, PASS, ALWAYS, "SSE2", user },
-	{ 1, 0, EDX, 27, PASS, ALWAYS, "SS", "self-snoop: a property of the machine's caches" },
-	{ 1, 0, EDX, 28, HIDE, ALWAYS, "HTT", "one CPU, one core" },
+	{1, 0, EDX, 0, PASS, ALWAYS, "FPU", user},
+	{1, 0, EDX, 1, HIDE, ALWAYS, "VME", "no virtual-8086 mode under long mode"},
+	{1, 0, EDX, 2, PASS, ALWAYS, "DE", "CR4.DE is virtual"},
+	{1, 0, EDX, 3, PASS, ALWAYS, "PSE", "large pages are shadowed"},
+	{1, 0, EDX, 4, PASS, ALWAYS, "TSC", "native in both rings"},
+	{1, 0, EDX, 5, PASS, ALWAYS, "MSR", "by the table below"},
+	{1, 0, EDX, 6, PASS, ALWAYS, "PAE", "needed for long mode"},
+	{1, 0, EDX, 7, PASS, ALWAYS, "MCE", "banks that never report"},
+	{1, 0, EDX, 8, PASS, ALWAYS, "CX8", user},
+	{1, 0, EDX, 9, SET, LAPIC_ON, "APIC", "the virtual LAPIC, while APIC_BASE enables it"},
+	{1, 0, EDX, 11, HIDE, ALWAYS, "SEP", "SYSENTER would bypass the gate: its code segment is 0"},
+	{1, 0, EDX, 12, PASS, ALWAYS, "MTRR", "fixed answers: write-back by default"},
+	{1, 0, EDX, 13, PASS, ALWAYS, "PGE", "CR4.PGE is virtual; shadow entries carry no G"},
+	{1, 0, EDX, 14, PASS, ALWAYS, "MCA", "banks that never report"},
+	{1, 0, EDX, 15, PASS, ALWAYS, "CMOV", user},
+	{1, 0, EDX, 16, PASS, ALWAYS, "PAT", "the MSR is virtual"},
+	{1, 0, EDX, 17, PASS, ALWAYS, "PSE36", "as the machine walks"},
+	{1, 0, EDX, 19, PASS, ALWAYS, "CLFSH", user},
+	{1, 0, EDX, 21, HIDE, ALWAYS, "DS", "no debug store"},
+	{1, 0, EDX, 22, HIDE, ALWAYS, "ACPI", "no thermal control"},
+	{1, 0, EDX, 23, PASS, ALWAYS, "MMX", user},
+	{1, 0, EDX, 24, PASS, ALWAYS, "FXSR", user},
+	{1, 0, EDX, 25, PASS, ALWAYS, "SSE", user},
+	{1, 0, EDX, 26, PASS, ALWAYS, "SSE2", user},
+	{1, 0, EDX, 27, PASS, ALWAYS, "SS", "self-snoop: a property of the machine's caches"},
+	{1, 0, EDX, 28, HIDE, ALWAYS, "HTT", "one CPU, one core"},
 
-	{ L7, 0, EBX, 0, PASS, ALWAYS, "FSGSBASE", "base writes are translated in ring 1, native in ring 3" },
-	{ L7, 0, EBX, 1, HIDE, ALWAYS, "TSC_ADJUST", "the TSC is the machine's and cannot be shifted" },
-	{ L7, 0, EBX, 3, PASS, ALWAYS, "BMI1", user },
-	{ L7, 0, EBX, 4, HIDE, ALWAYS, "HLE", "transactions abort at exits" },
-	{ L7, 0, EBX, 5, PASS, AVX, "AVX2", user },
-	{ L7, 0, EBX, 7, PASS, ALWAYS, "SMEP", "shadow pages by role, the machine's SMEP binds ring 1" },
-	{ L7, 0, EBX, 8, PASS, ALWAYS, "BMI2", user },
-	{ L7, 0, EBX, 9, PASS, ALWAYS, "ERMS", user },
-	{ L7, 0, EBX, 10, HIDE, ALWAYS, "INVPCID", "goes with PCID" },
-	{ L7, 0, EBX, 11, HIDE, ALWAYS, "RTM", "transactions abort at exits" },
-	{ L7, 0, EBX, 16, HIDE, ALWAYS, "AVX512F", unmet },
-	{ L7, 0, EBX, 18, PASS, ALWAYS, "RDSEED", user },
-	{ L7, 0, EBX, 19, PASS, ALWAYS, "ADX", user },
-	{ L7, 0, EBX, 20, PASS, ALWAYS, "SMAP", "STAC and CLAC are translated, the machine's SMAP binds ring 1" },
-	{ L7, 0, EBX, 23, PASS, ALWAYS, "CLFLUSHOPT", user },
-	{ L7, 0, EBX, 24, PASS, ALWAYS, "CLWB", user },
-	{ L7, 0, EBX, 25, HIDE, ALWAYS, "PT", "no processor trace" },
-	{ L7, 0, EBX, 29, PASS, ALWAYS, "SHA", user },
-	{ L7, 0, ECX, 2, PASS, ALWAYS, "UMIP", "on in the machine, so that ring 3 traps" },
-	{ L7, 0, ECX, 3, HIDE, ALWAYS, "PKU", "PKRU is not switched" },
-	{ L7, 0, ECX, 7, HIDE, ALWAYS, "SHSTK", "CR4.CET stays 0" },
-	{ L7, 0, ECX, 8, PASS, ALWAYS, "GFNI", user },
-	{ L7, 0, ECX, 9, PASS, AVX, "VAES", user },
-	{ L7, 0, ECX, 10, PASS, AVX, "VPCLMULQDQ", user },
-	{ L7, 0, ECX, 16, HIDE, ALWAYS, "LA57", "four levels are shadowed" },
-	{ L7, 0, ECX, 22, PASS, ALWAYS, "RDPID", "the machine's TSC_AUX is the guest's while it runs" },
-	{ L7, 0, ECX, 31, HIDE, ALWAYS, "PKS", "no supervisor keys" },
-	{ L7, 0, EDX, 4, PASS, ALWAYS, "FSRM", user },
-	{ L7, 0, EDX, 10, HIDE, ALWAYS, "MD_CLEAR", "the hypervisor's own exits decide; VERW in the guest is harmless" },
-	{ L7, 0, EDX, 20, HIDE, ALWAYS, "IBT", "CR4.CET stays 0" },
-	{ L7, 0, EDX, 26, HIDE, ALWAYS, "SPEC_CTRL", spec },
-	{ L7, 0, EDX, 27, HIDE, ALWAYS, "STIBP", spec },
-	{ L7, 0, EDX, 29, PASS, ARCHCAP, "ARCH_CAPABILITIES", "only to say what the CPU is not vulnerable to" },
-	{ L7, 0, EDX, 31, HIDE, ALWAYS, "SSBD", spec },
-	{ L7, 1, EAX, 17, HIDE, ALWAYS, "FRED", "events go through the gate's IDT" },
+	{L7, 0, EBX, 0, PASS, ALWAYS, "FSGSBASE", "base writes are translated in ring 1, native in ring 3"},
+	{L7, 0, EBX, 1, HIDE, ALWAYS, "TSC_ADJUST", "the TSC is the machine's and cannot be shifted"},
+	{L7, 0, EBX, 3, PASS, ALWAYS, "BMI1", user},
+	{L7, 0, EBX, 4, HIDE, ALWAYS, "HLE", "transactions abort at exits"},
+	{L7, 0, EBX, 5, PASS, AVX, "AVX2", user},
+	{L7, 0, EBX, 7, PASS, ALWAYS, "SMEP", "shadow pages by role, the machine's SMEP binds ring 1"},
+	{L7, 0, EBX, 8, PASS, ALWAYS, "BMI2", user},
+	{L7, 0, EBX, 9, PASS, ALWAYS, "ERMS", user},
+	{L7, 0, EBX, 10, HIDE, ALWAYS, "INVPCID", "goes with PCID"},
+	{L7, 0, EBX, 11, HIDE, ALWAYS, "RTM", "transactions abort at exits"},
+	{L7, 0, EBX, 16, HIDE, ALWAYS, "AVX512F", unmet},
+	{L7, 0, EBX, 18, PASS, ALWAYS, "RDSEED", user},
+	{L7, 0, EBX, 19, PASS, ALWAYS, "ADX", user},
+	{L7, 0, EBX, 20, PASS, ALWAYS, "SMAP", "STAC and CLAC are translated, the machine's SMAP binds ring 1"},
+	{L7, 0, EBX, 23, PASS, ALWAYS, "CLFLUSHOPT", user},
+	{L7, 0, EBX, 24, PASS, ALWAYS, "CLWB", user},
+	{L7, 0, EBX, 25, HIDE, ALWAYS, "PT", "no processor trace"},
+	{L7, 0, EBX, 29, PASS, ALWAYS, "SHA", user},
+	{L7, 0, ECX, 2, PASS, ALWAYS, "UMIP", "on in the machine, so that ring 3 traps"},
+	{L7, 0, ECX, 3, HIDE, ALWAYS, "PKU", "PKRU is not switched"},
+	{L7, 0, ECX, 7, HIDE, ALWAYS, "SHSTK", "CR4.CET stays 0"},
+	{L7, 0, ECX, 8, PASS, ALWAYS, "GFNI", user},
+	{L7, 0, ECX, 9, PASS, AVX, "VAES", user},
+	{L7, 0, ECX, 10, PASS, AVX, "VPCLMULQDQ", user},
+	{L7, 0, ECX, 16, HIDE, ALWAYS, "LA57", "four levels are shadowed"},
+	{L7, 0, ECX, 22, PASS, ALWAYS, "RDPID", "the machine's TSC_AUX is the guest's while it runs"},
+	{L7, 0, ECX, 31, HIDE, ALWAYS, "PKS", "no supervisor keys"},
+	{L7, 0, EDX, 4, PASS, ALWAYS, "FSRM", user},
+	{L7, 0, EDX, 10, HIDE, ALWAYS, "MD_CLEAR", "the hypervisor's own exits decide; VERW in the guest is harmless"},
+	{L7, 0, EDX, 20, HIDE, ALWAYS, "IBT", "CR4.CET stays 0"},
+	{L7, 0, EDX, 26, HIDE, ALWAYS, "SPEC_CTRL", spec},
+	{L7, 0, EDX, 27, HIDE, ALWAYS, "STIBP", spec},
+	{L7, 0, EDX, 29, PASS, ARCHCAP, "ARCH_CAPABILITIES", "only to say what the CPU is not vulnerable to"},
+	{L7, 0, EDX, 31, HIDE, ALWAYS, "SSBD", spec},
+	{L7, 1, EAX, 17, HIDE, ALWAYS, "FRED", "events go through the gate's IDT"},
 
-	{ 0xd, 1, EAX, 0, PASS, XSAVE, "XSAVEOPT", user },
-	{ 0xd, 1, EAX, 1, PASS, XSAVE, "XSAVEC", user },
-	{ 0xd, 1, EAX, 2, PASS, XSAVE, "XGETBV1", "reads the machine's XINUSE, which is the guest's" },
-	{ 0xd, 1, EAX, 3, HIDE, ALWAYS, "XSAVES", "privileged and needs IA32_XSS" },
+	{0xd, 1, EAX, 0, PASS, XSAVE, "XSAVEOPT", user},
+	{0xd, 1, EAX, 1, PASS, XSAVE, "XSAVEC", user},
+	{0xd, 1, EAX, 2, PASS, XSAVE, "XGETBV1", "reads the machine's XINUSE, which is the guest's"},
+	{0xd, 1, EAX, 3, HIDE, ALWAYS, "XSAVES", "privileged and needs IA32_XSS"},
 
-	{ EXT, 0, ECX, 0, PASS, ALWAYS, "LAHF_LM", user },
-	{ EXT, 0, ECX, 1, HIDE, ALWAYS, "CMP_LEGACY", "one CPU, one core" },
-	{ EXT, 0, ECX, 2, HIDE, ALWAYS, "SVM", virt },
-	{ EXT, 0, ECX, 5, PASS, ALWAYS, "ABM", user },
-	{ EXT, 0, ECX, 6, PASS, ALWAYS, "SSE4A", user },
-	{ EXT, 0, ECX, 7, PASS, ALWAYS, "MISALIGNSSE", user },
-	{ EXT, 0, ECX, 8, PASS, ALWAYS, "3DNOWPREFETCH", user },
-	{ EXT, 0, ECX, 9, HIDE, ALWAYS, "OSVW", "errata are the hypervisor's business" },
-	{ EXT, 0, ECX, 11, PASS, AVX, "XOP", user },
-	{ EXT, 0, ECX, 16, PASS, AVX, "FMA4", user },
-	{ EXT, 0, ECX, 21, PASS, ALWAYS, "TBM", user },
-	{ EXT, 0, ECX, 22, HIDE, ALWAYS, "TOPOEXT", "one CPU, one core" },
-	{ EXT, 0, ECX, 23, HIDE, ALWAYS, "PERFCTR_CORE", "no performance counters" },
-	{ EXT, 0, ECX, 29, HIDE, ALWAYS, "MWAITX", "as MONITOR" },
-	{ EXT, 0, EDX, 0, PASS, ALWAYS, "FPU", amd_copy },
-	{ EXT, 0, EDX, 2, PASS, ALWAYS, "DE", amd_copy },
-	{ EXT, 0, EDX, 3, PASS, ALWAYS, "PSE", amd_copy },
-	{ EXT, 0, EDX, 4, PASS, ALWAYS, "TSC", amd_copy },
-	{ EXT, 0, EDX, 5, PASS, ALWAYS, "MSR", amd_copy },
-	{ EXT, 0, EDX, 6, PASS, ALWAYS, "PAE", amd_copy },
-	{ EXT, 0, EDX, 7, PASS, ALWAYS, "MCE", amd_copy },
-	{ EXT, 0, EDX, 8, PASS, ALWAYS, "CX8", amd_copy },
-	{ EXT, 0, EDX, 9, PASS, LAPIC_ON, "APIC", amd_copy },
-	{ EXT, 0, EDX, 11, PASS, ALWAYS, "SYSCALL", "lands in the gate" },
-	{ EXT, 0, EDX, 12, PASS, ALWAYS, "MTRR", amd_copy },
-	{ EXT, 0, EDX, 13, PASS, ALWAYS, "PGE", amd_copy },
-	{ EXT, 0, EDX, 14, PASS, ALWAYS, "MCA", amd_copy },
-	{ EXT, 0, EDX, 15, PASS, ALWAYS, "CMOV", amd_copy },
-	{ EXT, 0, EDX, 16, PASS, ALWAYS, "PAT", amd_copy },
-	{ EXT, 0, EDX, 17, PASS, ALWAYS, "PSE36", amd_copy },
-	{ EXT, 0, EDX, 20, PASS, ALWAYS, "NX", "EFER.NXE is virtual, shadow pages by role" },
-	{ EXT, 0, EDX, 22, PASS, ALWAYS, "MMXEXT", user },
-	{ EXT, 0, EDX, 23, PASS, ALWAYS, "MMX", amd_copy },
-	{ EXT, 0, EDX, 24, PASS, ALWAYS, "FXSR", amd_copy },
-	{ EXT, 0, EDX, 25, HIDE, ALWAYS, "FXSR_OPT", "EFER.FFXSR stays 0" },
-	{ EXT, 0, EDX, 26, PASS, ALWAYS, "PDPE1GB", "shadowed by smaller pages" },
-	{ EXT, 0, EDX, 27, PASS, ALWAYS, "RDTSCP", "the machine's TSC_AUX is the guest's while it runs" },
-	{ EXT, 0, EDX, 29, PASS, ALWAYS, "LM", "what this is for" },
-	{ EXT, 0, EDX, 30, PASS, ALWAYS, "3DNOWEXT", user },
-	{ EXT, 0, EDX, 31, PASS, ALWAYS, "3DNOW", user },
+	{EXT, 0, ECX, 0, PASS, ALWAYS, "LAHF_LM", user},
+	{EXT, 0, ECX, 1, HIDE, ALWAYS, "CMP_LEGACY", "one CPU, one core"},
+	{EXT, 0, ECX, 2, HIDE, ALWAYS, "SVM", virt},
+	{EXT, 0, ECX, 5, PASS, ALWAYS, "ABM", user},
+	{EXT, 0, ECX, 6, PASS, ALWAYS, "SSE4A", user},
+	{EXT, 0, ECX, 7, PASS, ALWAYS, "MISALIGNSSE", user},
+	{EXT, 0, ECX, 8, PASS, ALWAYS, "3DNOWPREFETCH", user},
+	{EXT, 0, ECX, 9, HIDE, ALWAYS, "OSVW", "errata are the hypervisor's business"},
+	{EXT, 0, ECX, 11, PASS, AVX, "XOP", user},
+	{EXT, 0, ECX, 16, PASS, AVX, "FMA4", user},
+	{EXT, 0, ECX, 21, PASS, ALWAYS, "TBM", user},
+	{EXT, 0, ECX, 22, HIDE, ALWAYS, "TOPOEXT", "one CPU, one core"},
+	{EXT, 0, ECX, 23, HIDE, ALWAYS, "PERFCTR_CORE", "no performance counters"},
+	{EXT, 0, ECX, 29, HIDE, ALWAYS, "MWAITX", "as MONITOR"},
+	{EXT, 0, EDX, 0, PASS, ALWAYS, "FPU", amd_copy},
+	{EXT, 0, EDX, 2, PASS, ALWAYS, "DE", amd_copy},
+	{EXT, 0, EDX, 3, PASS, ALWAYS, "PSE", amd_copy},
+	{EXT, 0, EDX, 4, PASS, ALWAYS, "TSC", amd_copy},
+	{EXT, 0, EDX, 5, PASS, ALWAYS, "MSR", amd_copy},
+	{EXT, 0, EDX, 6, PASS, ALWAYS, "PAE", amd_copy},
+	{EXT, 0, EDX, 7, PASS, ALWAYS, "MCE", amd_copy},
+	{EXT, 0, EDX, 8, PASS, ALWAYS, "CX8", amd_copy},
+	{EXT, 0, EDX, 9, PASS, LAPIC_ON, "APIC", amd_copy},
+	{EXT, 0, EDX, 11, PASS, ALWAYS, "SYSCALL", "lands in the gate"},
+	{EXT, 0, EDX, 12, PASS, ALWAYS, "MTRR", amd_copy},
+	{EXT, 0, EDX, 13, PASS, ALWAYS, "PGE", amd_copy},
+	{EXT, 0, EDX, 14, PASS, ALWAYS, "MCA", amd_copy},
+	{EXT, 0, EDX, 15, PASS, ALWAYS, "CMOV", amd_copy},
+	{EXT, 0, EDX, 16, PASS, ALWAYS, "PAT", amd_copy},
+	{EXT, 0, EDX, 17, PASS, ALWAYS, "PSE36", amd_copy},
+	{EXT, 0, EDX, 20, PASS, ALWAYS, "NX", "EFER.NXE is virtual, shadow pages by role"},
+	{EXT, 0, EDX, 22, PASS, ALWAYS, "MMXEXT", user},
+	{EXT, 0, EDX, 23, PASS, ALWAYS, "MMX", amd_copy},
+	{EXT, 0, EDX, 24, PASS, ALWAYS, "FXSR", amd_copy},
+	{EXT, 0, EDX, 25, HIDE, ALWAYS, "FXSR_OPT", "EFER.FFXSR stays 0"},
+	{EXT, 0, EDX, 26, PASS, ALWAYS, "PDPE1GB", "shadowed by smaller pages"},
+	{EXT, 0, EDX, 27, PASS, ALWAYS, "RDTSCP", "the machine's TSC_AUX is the guest's while it runs"},
+	{EXT, 0, EDX, 29, PASS, ALWAYS, "LM", "what this is for"},
+	{EXT, 0, EDX, 30, PASS, ALWAYS, "3DNOWEXT", user},
+	{EXT, 0, EDX, 31, PASS, ALWAYS, "3DNOW", user},
 
-	{ 0x80000007, 0, EDX, 8, PASS, ALWAYS, "INVARIANT_TSC", "native TSC" },
-	{ 0x80000008, 0, EBX, 0, HIDE, ALWAYS, "CLZERO", "a store that the emulator does not know" },
-	{ 0x80000008, 0, EBX, 2, PASS, XSAVE, "XSAVEERPTR", user },
-	{ 0x80000008, 0, EBX, 12, HIDE, ALWAYS, "IBPB", spec },
+	{0x80000007, 0, EDX, 8, PASS, ALWAYS, "INVARIANT_TSC", "native TSC"},
+	{0x80000008, 0, EBX, 0, HIDE, ALWAYS, "CLZERO", "a store that the emulator does not know"},
+	{0x80000008, 0, EBX, 2, PASS, XSAVE, "XSAVEERPTR", user},
+	{0x80000008, 0, EBX, 12, HIDE, ALWAYS, "IBPB", spec},
 };
 
 // --- CPUID ---
@@ -353,7 +355,7 @@ static void basic(const struct view *v, u32 leaf, u32 subleaf, u32 out[4])
 void cpuid_policy(const struct cpuid_policy_config *c, cpuid_host_fn host, void *ctx, u32 leaf, u32 subleaf,
 		  const struct x86_cpu *cpu, u32 out[4])
 {
-	struct view v = { .c = c, .host = host, .ctx = ctx, .cpu = cpu };
+	struct view v = {.c = c, .host = host, .ctx = ctx, .cpu = cpu};
 	u32 max[4];
 
 	memset(out, 0, 4 * sizeof(*out));
@@ -371,7 +373,7 @@ void cpuid_policy(const struct cpuid_policy_config *c, cpuid_host_fn host, void 
 
 u64 cpuid_policy_xcr0(const struct cpuid_policy_config *c, cpuid_host_fn host, void *ctx)
 {
-	struct view v = { .c = c, .host = host, .ctx = ctx };
+	struct view v = {.c = c, .host = host, .ctx = ctx};
 
 	return allowed_xcr0(&v);
 }
@@ -383,10 +385,11 @@ u64 cpuid_policy_cr4(const struct cpuid_policy_config *c, cpuid_host_fn host, vo
 		u8 reg, bit;
 		u64 cr4;
 	} gates[] = {
-		{ 1, EDX, 2, CR4_DE },	    { 1, EDX, 3, CR4_PSE },	  { 1, EDX, 4, CR4_TSD },      { 1, EDX, 6, CR4_PAE },
-		{ 1, EDX, 7, CR4_MCE },	    { 1, EDX, 13, CR4_PGE },	  { 1, EDX, 24, CR4_OSFXSR },  { 1, EDX, 25, CR4_OSXMMEXCPT },
-		{ 1, ECX, 26, CR4_OSXSAVE }, { L7, EBX, 0, CR4_FSGSBASE }, { L7, EBX, 7, CR4_SMEP },    { L7, EBX, 20, CR4_SMAP },
-		{ L7, ECX, 2, CR4_UMIP },
+		{1, EDX, 2, CR4_DE},        {1, EDX, 3, CR4_PSE},         {1, EDX, 4, CR4_TSD},
+		{1, EDX, 6, CR4_PAE},       {1, EDX, 7, CR4_MCE},         {1, EDX, 13, CR4_PGE},
+		{1, EDX, 24, CR4_OSFXSR},   {1, EDX, 25, CR4_OSXMMEXCPT}, {1, ECX, 26, CR4_OSXSAVE},
+		{L7, EBX, 0, CR4_FSGSBASE}, {L7, EBX, 7, CR4_SMEP},       {L7, EBX, 20, CR4_SMAP},
+		{L7, ECX, 2, CR4_UMIP},
 	};
 	u64 mask = CR4_PCE; // virtual: RDPMC faults all the same
 	u32 out[4];
@@ -402,12 +405,12 @@ u64 cpuid_policy_cr4(const struct cpuid_policy_config *c, cpuid_host_fn host, vo
 // --- MSRs ---
 
 enum msr_kind {
-	FAULT,	  // #GP; rows of this kind only explain
-	STATE,	  // in struct x86_cpu, checked
+	FAULT,    // #GP; rows of this kind only explain
+	STATE,    // in struct x86_cpu, checked
 	CONSTANT, // reads as the row's value, writes are ignored
 	READONLY, // reads as the row's value, writes fault
-	CALLER,	  // answered before it comes here; #GP when not
-	CLOCK,	  // reads are the caller's, writes are ignored
+	CALLER,   // answered before it comes here; #GP when not
+	CLOCK,    // reads are the caller's, writes are ignored
 };
 
 struct msr_row {
@@ -429,47 +432,47 @@ struct msr_row {
 static const char quiet[] = "Linux reads or sets it unchecked: silence as on a machine without it";
 
 static const struct msr_row msrs[] = {
-	{ 0x0, 0x1, CONSTANT, 0, "P5_MC_ADDR, P5_MC_TYPE", quiet },
-	{ 0x10, 0x10, CLOCK, 0, "TSC", "native; it cannot be set without shifting every guest's" },
-	{ 0x17, 0x17, READONLY, 0, "PLATFORM_ID", quiet },
-	{ 0x1b, 0x1b, CALLER, 0, "APIC_BASE", "the virtual LAPIC's" },
-	{ 0x3a, 0x3a, READONLY, 1, "FEATURE_CONTROL", "locked, everything off: no VMX" },
-	{ 0x48, 0x49, FAULT, 0, "SPEC_CTRL, PRED_CMD", "hidden in CPUID" },
-	{ 0x8b, 0x8b, CONSTANT, UCODE_REVISION, "PATCH_LEVEL", "a revision; Linux clears it before it reads it (Intel)" },
-	{ 0xfe, 0xfe, READONLY, MTRR_CAPS, "MTRRCAP", "as QEMU's" },
-	{ 0x10a, 0x10a, CALLER, 0, "ARCH_CAPABILITIES", "by configuration" },
-	{ 0x174, 0x176, STATE, 0, "SYSENTER_*", "kept, without effect: SEP is hidden" },
-	{ 0x179, 0x179, READONLY, MCG_CTL_P | MCG_CAP_BANKS, "MCG_CAP", "ten banks, as QEMU's" },
-	{ 0x17a, 0x17a, CONSTANT, 0, "MCG_STATUS", "never a machine check" },
-	{ 0x17b, 0x17b, CONSTANT, ~0ull, "MCG_CTL", "all banks on" },
-	{ 0x1a0, 0x1a0, CONSTANT, 1, "MISC_ENABLE", "fast strings; no enhanced speed step, no MONITOR" },
-	{ 0x1d9, 0x1d9, CONSTANT, 0, "DEBUGCTL", "no branch records, no block step" },
-	{ 0x1db, 0x1de, READONLY, 0, "LASTBRANCH*", "no branch records" },
-	{ 0x200, 0x20f, CONSTANT, 0, "MTRR_PHYS*", "no variable range in use; caching is the machine's" },
-	{ 0x250, 0x250, CONSTANT, WB_EACH, "MTRR_FIX64K", "RAM" },
-	{ 0x258, 0x258, CONSTANT, WB_EACH, "MTRR_FIX16K_80000", "RAM" },
-	{ 0x259, 0x259, CONSTANT, 0, "MTRR_FIX16K_A0000", "the VGA hole is uncached" },
-	{ 0x268, 0x26f, CONSTANT, WB_EACH, "MTRR_FIX4K", "firmware tables in RAM" },
-	{ 0x277, 0x277, STATE, 0, "PAT", "virtual; types are checked" },
-	{ 0x2ff, 0x2ff, STATE, 0, "MTRR_DEF_TYPE", "write-back by default" },
-	{ 0x400, 0x400 + 4 * MCG_CAP_BANKS - 1, CONSTANT, 0, "MCi_*", "banks that never report" },
-	{ 0x6e0, 0x6e0, CALLER, 0, "TSC_DEADLINE", "the virtual LAPIC's, by configuration" },
-	{ 0x800, 0x8ff, CALLER, 0, "x2APIC", "the virtual LAPIC's, by configuration" },
-	{ 0xda0, 0xda0, FAULT, 0, "XSS", "XSAVES is hidden" },
-	{ 0xc0000080, 0xc0000084, STATE, 0, "EFER STAR LSTAR CSTAR SFMASK", "the guest's system call entry" },
-	{ 0xc0000100, 0xc0000103, STATE, 0, "FS_BASE GS_BASE KERNEL_GS_BASE TSC_AUX", "the guest's" },
-	{ 0xc0010000, 0xc0010007, FAULT, 0, "K7 performance counters", "no PMU; Linux probes with the safe accessors" },
-	{ 0xc0010010, 0xc0010010, CONSTANT, 0, "SYSCFG", quiet },
-	{ 0xc0010015, 0xc0010015, CONSTANT, HWCR_TSC_FREQ_SEL, "HWCR", "the TSC counts at the P0 frequency" },
-	{ 0xc0010016, 0xc001001a, CONSTANT, 0, "IORR*, TOP_MEM", quiet },
-	{ 0xc001001d, 0xc001001d, CONSTANT, 0, "TOP_MEM2", quiet },
-	{ 0xc001001f, 0xc001001f, CONSTANT, 0, "NB_CFG", quiet },
-	{ 0xc0010055, 0xc0010055, CONSTANT, 0, "INT_PENDING_MSG", quiet },
-	{ 0xc0010058, 0xc0010058, CONSTANT, 0, "MMIO_CONF_BASE", "no memory-mapped configuration space" },
-	{ 0xc0010114, 0xc0010114, READONLY, BIT(4), "VM_CR", "SVM disabled" },
-	{ 0xc0011020, 0xc0011020, FAULT, 0, "LS_CFG", "else Linux would switch SSBD by it" },
-	{ 0xc0011022, 0xc0011023, CONSTANT, 0, "DC_CFG, BU_CFG", quiet },
-	{ 0xc0011029, 0xc0011029, CONSTANT, LFENCE_SERIALIZES, "DE_CFG", "LFENCE serializes, so that Linux prefers it" },
+	{0x0, 0x1, CONSTANT, 0, "P5_MC_ADDR, P5_MC_TYPE", quiet},
+	{0x10, 0x10, CLOCK, 0, "TSC", "native; it cannot be set without shifting every guest's"},
+	{0x17, 0x17, READONLY, 0, "PLATFORM_ID", quiet},
+	{0x1b, 0x1b, CALLER, 0, "APIC_BASE", "the virtual LAPIC's"},
+	{0x3a, 0x3a, READONLY, 1, "FEATURE_CONTROL", "locked, everything off: no VMX"},
+	{0x48, 0x49, FAULT, 0, "SPEC_CTRL, PRED_CMD", "hidden in CPUID"},
+	{0x8b, 0x8b, CONSTANT, UCODE_REVISION, "PATCH_LEVEL", "a revision; Linux clears it before it reads it (Intel)"},
+	{0xfe, 0xfe, READONLY, MTRR_CAPS, "MTRRCAP", "as QEMU's"},
+	{0x10a, 0x10a, CALLER, 0, "ARCH_CAPABILITIES", "by configuration"},
+	{0x174, 0x176, STATE, 0, "SYSENTER_*", "kept, without effect: SEP is hidden"},
+	{0x179, 0x179, READONLY, MCG_CTL_P | MCG_CAP_BANKS, "MCG_CAP", "ten banks, as QEMU's"},
+	{0x17a, 0x17a, CONSTANT, 0, "MCG_STATUS", "never a machine check"},
+	{0x17b, 0x17b, CONSTANT, ~0ull, "MCG_CTL", "all banks on"},
+	{0x1a0, 0x1a0, CONSTANT, 1, "MISC_ENABLE", "fast strings; no enhanced speed step, no MONITOR"},
+	{0x1d9, 0x1d9, CONSTANT, 0, "DEBUGCTL", "no branch records, no block step"},
+	{0x1db, 0x1de, READONLY, 0, "LASTBRANCH*", "no branch records"},
+	{0x200, 0x20f, CONSTANT, 0, "MTRR_PHYS*", "no variable range in use; caching is the machine's"},
+	{0x250, 0x250, CONSTANT, WB_EACH, "MTRR_FIX64K", "RAM"},
+	{0x258, 0x258, CONSTANT, WB_EACH, "MTRR_FIX16K_80000", "RAM"},
+	{0x259, 0x259, CONSTANT, 0, "MTRR_FIX16K_A0000", "the VGA hole is uncached"},
+	{0x268, 0x26f, CONSTANT, WB_EACH, "MTRR_FIX4K", "firmware tables in RAM"},
+	{0x277, 0x277, STATE, 0, "PAT", "virtual; types are checked"},
+	{0x2ff, 0x2ff, STATE, 0, "MTRR_DEF_TYPE", "write-back by default"},
+	{0x400, 0x400 + 4 * MCG_CAP_BANKS - 1, CONSTANT, 0, "MCi_*", "banks that never report"},
+	{0x6e0, 0x6e0, CALLER, 0, "TSC_DEADLINE", "the virtual LAPIC's, by configuration"},
+	{0x800, 0x8ff, CALLER, 0, "x2APIC", "the virtual LAPIC's, by configuration"},
+	{0xda0, 0xda0, FAULT, 0, "XSS", "XSAVES is hidden"},
+	{0xc0000080, 0xc0000084, STATE, 0, "EFER STAR LSTAR CSTAR SFMASK", "the guest's system call entry"},
+	{0xc0000100, 0xc0000103, STATE, 0, "FS_BASE GS_BASE KERNEL_GS_BASE TSC_AUX", "the guest's"},
+	{0xc0010000, 0xc0010007, FAULT, 0, "K7 performance counters", "no PMU; Linux probes with the safe accessors"},
+	{0xc0010010, 0xc0010010, CONSTANT, 0, "SYSCFG", quiet},
+	{0xc0010015, 0xc0010015, CONSTANT, HWCR_TSC_FREQ_SEL, "HWCR", "the TSC counts at the P0 frequency"},
+	{0xc0010016, 0xc001001a, CONSTANT, 0, "IORR*, TOP_MEM", quiet},
+	{0xc001001d, 0xc001001d, CONSTANT, 0, "TOP_MEM2", quiet},
+	{0xc001001f, 0xc001001f, CONSTANT, 0, "NB_CFG", quiet},
+	{0xc0010055, 0xc0010055, CONSTANT, 0, "INT_PENDING_MSG", quiet},
+	{0xc0010058, 0xc0010058, CONSTANT, 0, "MMIO_CONF_BASE", "no memory-mapped configuration space"},
+	{0xc0010114, 0xc0010114, READONLY, BIT(4), "VM_CR", "SVM disabled"},
+	{0xc0011020, 0xc0011020, FAULT, 0, "LS_CFG", "else Linux would switch SSBD by it"},
+	{0xc0011022, 0xc0011023, CONSTANT, 0, "DC_CFG, BU_CFG", quiet},
+	{0xc0011029, 0xc0011029, CONSTANT, LFENCE_SERIALIZES, "DE_CFG", "LFENCE serializes, so that Linux prefers it"},
 };
 
 static const struct msr_row *find(u32 msr)
@@ -615,24 +618,24 @@ bool policy_wrmsr(struct x86_cpu *cpu, u32 msr, u64 value)
 
 bool cpuid_policy_row(unsigned index, struct policy_row *row)
 {
-	static const char *const actions[] = { "hide", "pass", "set" };
+	static const char *const actions[] = {"hide", "pass", "set"};
 	const struct cpuid_bit *b;
 
 	if (index >= ARRAY_SIZE(bits))
 		return false;
 	b = &bits[index];
-	*row = (struct policy_row){ b->leaf, b->subleaf, b->reg, b->bit, b->name, actions[b->action], b->reason };
+	*row = (struct policy_row){b->leaf, b->subleaf, b->reg, b->bit, b->name, actions[b->action], b->reason};
 	return true;
 }
 
 bool msr_policy_row(unsigned index, struct policy_row *row)
 {
-	static const char *const kinds[] = { "fault", "state", "constant", "read-only", "caller", "clock" };
+	static const char *const kinds[] = {"fault", "state", "constant", "read-only", "caller", "clock"};
 	const struct msr_row *m;
 
 	if (index >= ARRAY_SIZE(msrs))
 		return false;
 	m = &msrs[index];
-	*row = (struct policy_row){ m->first, m->last, 0, 0, m->name, kinds[m->kind], m->reason };
+	*row = (struct policy_row){m->first, m->last, 0, 0, m->name, kinds[m->kind], m->reason};
 	return true;
 }

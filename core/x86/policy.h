@@ -13,9 +13,9 @@
 
 struct cpuid_policy_config {
 	u32 apic_id;
-	bool x2apic;          // LAPIC offers x2APIC mode
-	bool tsc_deadline;    // LAPIC offers the TSC deadline timer
-	u64 xcr0;             // XSAVE components the guest may use (0: no XSAVE); limited further by the machine's
+	bool x2apic;       // LAPIC offers x2APIC mode
+	bool tsc_deadline; // LAPIC offers the TSC deadline timer
+	u64 xcr0;          // XSAVE components the guest may use (0: no XSAVE); limited further by the machine's
 	u64 arch_capabilities; // nonzero: leaf 7 shows MSR 0x10a with this value (Intel: spares guests needless page-table isolation)
 };
 

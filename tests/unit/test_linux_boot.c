@@ -73,13 +73,18 @@ static void make_image(u8 *h)
 static struct linux_boot boot(const u8 *image, u64 size)
 {
 	written = 0;
-	return (struct linux_boot){ .image = image, .image_size = size, .cmdline = "console=ttyS0", .mem_low = MEMORY,
-				    .acpi_rsdp = 0xe0000, .write = on_write, .zero = on_zero };
+	return (struct linux_boot){.image = image,
+				   .image_size = size,
+				   .cmdline = "console=ttyS0",
+				   .mem_low = MEMORY,
+				   .acpi_rsdp = 0xe0000,
+				   .write = on_write,
+				   .zero = on_zero};
 }
 
 static void loads(void **state)
 {
-	static const u8 ramdisk[5000] = { 1, 2, 3 };
+	static const u8 ramdisk[5000] = {1, 2, 3};
 	u8 image[SIZE];
 	struct linux_boot b;
 	struct x86_cpu cpu;

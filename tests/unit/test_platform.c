@@ -52,12 +52,12 @@ static void on_changed(void *ctx)
 	((struct seen *)ctx)->changed++;
 }
 
-static const struct platform_ports ports = { on_console, on_power_off, on_reset, on_exit_port, on_changed };
+static const struct platform_ports ports = {on_console, on_power_off, on_reset, on_exit_port, on_changed};
 
 static int start(void **state)
 {
-	struct platform_config c = { .ports = &ports, .ctx = &seen, .mem_low = 256 * MIB, .wall_seconds = 1700000000,
-				     .tsc_khz = 2000000 };
+	struct platform_config c = {
+		.ports = &ports, .ctx = &seen, .mem_low = 256 * MIB, .wall_seconds = 1700000000, .tsc_khz = 2000000};
 
 	memset(&seen, 0, sizeof(seen));
 	platform_init(&p, &c);
@@ -66,8 +66,12 @@ static int start(void **state)
 
 static int start_x2apic(void **state)
 {
-	struct platform_config c = { .ports = &ports, .ctx = &seen, .tsc_khz = 2000000, .tsc_base = 1000, .x2apic = true,
-				     .tsc_deadline = true };
+	struct platform_config c = {.ports = &ports,
+				    .ctx = &seen,
+				    .tsc_khz = 2000000,
+				    .tsc_base = 1000,
+				    .x2apic = true,
+				    .tsc_deadline = true};
 
 	memset(&seen, 0, sizeof(seen));
 	platform_init(&p, &c);
@@ -272,7 +276,7 @@ static void lapic_priority(void **state)
 // IPIs, EOIs and TPR in random order against sets.
 static void lapic_against_model(void **state)
 {
-	bool irr[256] = { 0 }, isr[256] = { 0 };
+	bool irr[256] = {0}, isr[256] = {0};
 	unsigned tpr = 0;
 
 	srand(2);
@@ -439,7 +443,7 @@ static void x2apic(void **state)
 	assert_true(platform_wrmsr(&p, 0, 0x80b, 0));
 	assert_true(platform_wrmsr(&p, 0, 0x830, 0xffffffff00000078)); // broadcast
 	assert_int_equal(platform_acknowledge(&p, 0), 0x78);
-	assert_false(platform_wrmsr(&p, 0, 0x802, 0)); // read only
+	assert_false(platform_wrmsr(&p, 0, 0x802, 0));         // read only
 	assert_false(platform_wrmsr(&p, 0, 0x1b, 0xfee00900)); // not straight back
 }
 
@@ -574,7 +578,7 @@ static u32 rnd(void)
 // Whatever a guest does: no crash, no endless loop, and no event in the past that advancing would not clear.
 static void fuzz(void **state)
 {
-	static const u16 interesting[] = { 0x20, 0xa0, 0x40, 0x60, 0x70, 0x80, 0x3f8, 0x4d0, 0x600, 0xcf8, 0xf4, 0x92 };
+	static const u16 interesting[] = {0x20, 0xa0, 0x40, 0x60, 0x70, 0x80, 0x3f8, 0x4d0, 0x600, 0xcf8, 0xf4, 0x92};
 	u64 now = 0, next, v;
 	u8 text[64];
 

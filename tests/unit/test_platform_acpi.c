@@ -21,7 +21,7 @@ static void on_write(void *ctx, u64 gpa, const void *bytes, unsigned len)
 
 static int build(void **state)
 {
-	struct acpi_config c = { .base = ACPI_AREA, .mem_low = 3 * GIB, .write = on_write };
+	struct acpi_config c = {.base = ACPI_AREA, .mem_low = 3 * GIB, .write = on_write};
 
 	memset(area, 0, sizeof(area));
 	assert_true(acpi_build(&c) == ACPI_AREA);
@@ -153,8 +153,8 @@ static void dsdt(void **state)
 	assert_int_equal(sum(t, le(t + 4, 4)), 0);
 	s5 = find(t, end, "\\_S5_\x12");
 	assert_non_null(s5);
-	assert_int_equal(s5[8], 4);          // elements
-	assert_int_equal(s5[9], 0x0a);       // byte prefix
+	assert_int_equal(s5[8], 4);    // elements
+	assert_int_equal(s5[9], 0x0a); // byte prefix
 	assert_int_equal(s5[10], PM_S5_TYPE);
 	pci = find(t, end, "PCI0");
 	com = find(t, end, "COM1");
@@ -167,7 +167,7 @@ static void dsdt(void **state)
 static void emitter(void **state)
 {
 	u8 bytes[16];
-	struct aml a = { .buffer = bytes, .size = sizeof(bytes) };
+	struct aml a = {.buffer = bytes, .size = sizeof(bytes)};
 
 	aml_integer(&a, 0x1234);
 	assert_memory_equal(bytes, "\x0b\x34\x12", 3);
@@ -185,8 +185,9 @@ static void emitter(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(root, build),	cmocka_unit_test_setup(fadt, build), cmocka_unit_test_setup(madt, build),
-		cmocka_unit_test_setup(dsdt, build),	cmocka_unit_test(emitter),
+		cmocka_unit_test_setup(root, build), cmocka_unit_test_setup(fadt, build),
+		cmocka_unit_test_setup(madt, build), cmocka_unit_test_setup(dsdt, build),
+		cmocka_unit_test(emitter),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,7 @@ static struct platform_ports ports;
 
 static void start_at(u64 wall)
 {
-	struct platform_config c = { .ports = &ports, .mem_low = 256 * MIB, .wall_seconds = wall };
+	struct platform_config c = {.ports = &ports, .mem_low = 256 * MIB, .wall_seconds = wall};
 
 	platform_init(&p, &c);
 }
@@ -45,7 +45,7 @@ static u64 random64(void)
 
 static void conversions(void **state)
 {
-	static const u32 hz[] = { PIT_HZ, PM_TIMER_HZ, 32768, 1, 999999999 };
+	static const u32 hz[] = {PIT_HZ, PM_TIMER_HZ, 32768, 1, 999999999};
 
 	srand(1);
 	for (unsigned i = 0; i < 100000; i++) {
@@ -72,7 +72,7 @@ struct model {
 
 static void model_start(struct model *m, unsigned mode, u32 reload)
 {
-	*m = (struct model){ .mode = mode, .reload = reload, .count = reload, .out = mode != 0 };
+	*m = (struct model){.mode = mode, .reload = reload, .count = reload, .out = mode != 0};
 }
 
 static void model_tick(struct model *m)
@@ -128,7 +128,7 @@ static void program(u64 now, unsigned channel, unsigned mode, u32 reload)
 
 static void pit_counts(void **state)
 {
-	static const unsigned modes[] = { 0, 2, 3, 4 };
+	static const unsigned modes[] = {0, 2, 3, 4};
 
 	srand(2);
 	for (unsigned round = 0; round < 200; round++) {
@@ -158,7 +158,7 @@ static void pit_counts(void **state)
 // Interrupts of channel 0 follow platform_next_event() and are as many as the model's rising edges.
 static void pit_edges(void **state)
 {
-	static const unsigned modes[] = { 0, 2, 3, 4 };
+	static const unsigned modes[] = {0, 2, 3, 4};
 
 	srand(3);
 	for (unsigned round = 0; round < 60; round++) {
@@ -387,7 +387,8 @@ static void pm_timer(void **state)
 	for (unsigned i = 0; i < 10000; i++) {
 		u64 now = random64() >> 4;
 
-		assert_int_equal(platform_in(&p, now, PM_TIMER, 4), (u32)((u128)now * PM_TIMER_HZ / NS_PER_SEC) & 0xffffff);
+		assert_int_equal(platform_in(&p, now, PM_TIMER, 4),
+				 (u32)((u128)now * PM_TIMER_HZ / NS_PER_SEC) & 0xffffff);
 	}
 	start(NULL);
 	platform_out(&p, 0, PM_EVENT + 2, 2, 1);

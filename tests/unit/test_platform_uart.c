@@ -23,8 +23,8 @@ static void on_console(void *ctx, const u8 *bytes, unsigned n)
 
 static int start(void **state)
 {
-	static const struct platform_ports ports = { .console_out = on_console };
-	struct platform_config c = { .ports = &ports };
+	static const struct platform_ports ports = {.console_out = on_console};
+	struct platform_config c = {.ports = &ports};
 
 	memset(text, 0, sizeof(text));
 	length = 0;
@@ -54,13 +54,13 @@ static void linux_finds_a_16550a(void **state)
 
 	out(IER, 0);
 	out(0x80, 0);
-	assert_int_equal(in(IER) & 0x0f, 0);
+	assert_int_equal(in(IER)&0x0f, 0);
 	out(IER, 0x0f);
-	assert_int_equal(in(IER) & 0x0f, 0x0f);
+	assert_int_equal(in(IER)&0x0f, 0x0f);
 	out(IER, 0);
 	mcr = in(MCR), lcr = in(LCR);
 	out(MCR, 0x10 | 0x0a); // loopback, OUT2, RTS
-	assert_int_equal(in(MSR) & 0xf0, 0x90);
+	assert_int_equal(in(MSR)&0xf0, 0x90);
 	out(MCR, mcr);
 	out(LCR, 0xbf);
 	out(IIR, 0);
@@ -81,14 +81,14 @@ static void linux_finds_a_16550a(void **state)
 	assert_int_equal(status1, 6);
 	assert_int_equal(status2, 6); // not a TI16750
 	out(IER, 0x40);
-	assert_int_equal(in(IER) & 0x40, 0); // no Xscale UUE
+	assert_int_equal(in(IER)&0x40, 0); // no Xscale UUE
 	out(LCR, lcr);
 	// wait_for_xmitr, and the THRE test of serial8250_do_startup.
 	out(IER, 0x02);
-	assert_int_equal(in(IIR) & 0x0f, 0x02);
+	assert_int_equal(in(IIR)&0x0f, 0x02);
 	out(IER, 0);
 	out(IER, 0x02);
-	assert_int_equal(in(IIR) & 0x01, 0);
+	assert_int_equal(in(IIR)&0x01, 0);
 	out(IER, 0);
 	out(SCR, 0x5a);
 	assert_int_equal(in(SCR), 0x5a);
@@ -141,8 +141,8 @@ static void priorities(void **state)
 	assert_int_equal(in(IIR), 0xc2);
 	out(MCR, 0x18); // loopback: modem lines change
 	assert_int_equal(in(IIR), 0xc0);
-	assert_int_not_equal(in(MSR) & 0x0f, 0);
-	assert_int_equal(in(MSR) & 0x0f, 0);
+	assert_int_not_equal(in(MSR)&0x0f, 0);
+	assert_int_equal(in(MSR)&0x0f, 0);
 	assert_int_equal(in(IIR), 0xc1);
 }
 
@@ -160,7 +160,7 @@ static void input_through_queue(void **state)
 	taken += platform_console_input(&p, 0, bytes + taken, 100); // the FIFO took 16
 	assert_int_equal(taken, UART_QUEUE + 16);
 	assert_int_equal(in(IIR), 0xc4);
-	while (in(LSR) & 1) {
+	while (in(LSR)&1) {
 		assert_int_equal(in(RBR), got++);
 		n++;
 	}
@@ -172,7 +172,7 @@ static void input_through_queue(void **state)
 static void trigger_and_timeout(void **state)
 {
 	out(LCR, 0x83), out(RBR, 1), out(IER, 0), out(LCR, 0x03); // 115200 baud
-	out(FCR, 0x81); // trigger 8
+	out(FCR, 0x81);                                           // trigger 8
 	out(IER, 1);
 	platform_console_input(&p, 0, (const u8 *)"abc", 3);
 	assert_false(irq());
@@ -184,8 +184,8 @@ static void trigger_and_timeout(void **state)
 	assert_false(irq());
 	platform_console_input(&p, 0, (const u8 *)"123456", 6);
 	assert_int_equal(in(IIR), 0xc4); // eight wait
-	out(FCR, 0x83); // clear
-	assert_int_equal(in(LSR) & 1, 0);
+	out(FCR, 0x83);                  // clear
+	assert_int_equal(in(LSR)&1, 0);
 	assert_false(irq());
 }
 
@@ -195,8 +195,8 @@ static void loopback(void **state)
 	out(MCR, 0x18);
 	for (unsigned i = 0; i < 17; i++)
 		out(RBR, (u8)(0x40 + i));
-	assert_int_equal(length, 0); // nothing on the wire
-	assert_int_equal(in(LSR) & 3, 3); // data, and the seventeenth overran
+	assert_int_equal(length, 0);    // nothing on the wire
+	assert_int_equal(in(LSR)&3, 3); // data, and the seventeenth overran
 	for (unsigned i = 0; i < 16; i++)
 		assert_int_equal(in(RBR), 0x40 + i);
 	assert_int_equal(in(LSR), 0x60);

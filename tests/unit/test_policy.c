@@ -38,7 +38,7 @@ static struct cpuid_policy_config config;
 static int start(void **state)
 {
 	memset(&cpu, 0, sizeof(cpu));
-	config = (struct cpuid_policy_config){ 0 };
+	config = (struct cpuid_policy_config){0};
 	cpu.apic_base = 0xfee00900;
 	cpu.xcr0 = 1;
 	cpu.pat = 0x0007040600070406;
@@ -76,7 +76,7 @@ static void identity(void **state)
 // Feature bits never exceed the machine's but for those that the virtual platform provides itself.
 static void never_more_than_the_host(void **state)
 {
-	static const u32 leaves[][2] = { { 1, 0 }, { 7, 0 }, { 7, 1 }, { 0x80000001, 0 }, { 0x80000007, 0 }, { 0xd, 1 } };
+	static const u32 leaves[][2] = {{1, 0}, {7, 0}, {7, 1}, {0x80000001, 0}, {0x80000007, 0}, {0xd, 1}};
 	u32 mine[4], host[4];
 
 	config.xcr0 = XCR0_AVX;
@@ -99,18 +99,20 @@ static void hidden(void **state)
 	static const struct {
 		u32 leaf, sub, reg, bit;
 	} must[] = {
-		{ 1, 0, ECX, 3 },  { 1, 0, ECX, 5 },   { 1, 0, ECX, 17 },  { 1, 0, ECX, 21 }, { 1, 0, ECX, 24 },
-		{ 1, 0, ECX, 26 }, { 1, 0, ECX, 28 },  { 1, 0, EDX, 28 },  { 7, 0, EBX, 10 }, { 7, 0, EBX, 16 },
-		{ 7, 0, ECX, 3 },  { 7, 0, ECX, 7 },   { 7, 0, ECX, 16 },  { 7, 0, EDX, 20 }, { 7, 0, EDX, 26 },
-		{ 7, 0, EDX, 29 }, { 7, 1, EAX, 17 },  { 0xd, 1, EAX, 3 }, { 0x80000001, 0, ECX, 2 },
-		{ 0x80000001, 0, ECX, 22 }, { 0x80000008, 0, EBX, 12 },
+		{1, 0, ECX, 3},           {1, 0, ECX, 5},   {1, 0, ECX, 17},         {1, 0, ECX, 21},
+		{1, 0, ECX, 24},          {1, 0, ECX, 26},  {1, 0, ECX, 28},         {1, 0, EDX, 28},
+		{7, 0, EBX, 10},          {7, 0, EBX, 16},  {7, 0, ECX, 3},          {7, 0, ECX, 7},
+		{7, 0, ECX, 16},          {7, 0, EDX, 20},  {7, 0, EDX, 26},         {7, 0, EDX, 29},
+		{7, 1, EAX, 17},          {0xd, 1, EAX, 3}, {0x80000001, 0, ECX, 2}, {0x80000001, 0, ECX, 22},
+		{0x80000008, 0, EBX, 12},
 	};
 	u32 out[4];
 
 	for (unsigned i = 0; i < ARRAY_SIZE(must); i++) {
 		full(must[i].leaf, must[i].sub, out);
 		if (out[must[i].reg] >> must[i].bit & 1)
-			fail_msg("leaf %x.%u register %u bit %u shows", must[i].leaf, must[i].sub, must[i].reg, must[i].bit);
+			fail_msg("leaf %x.%u register %u bit %u shows", must[i].leaf, must[i].sub, must[i].reg,
+				 must[i].bit);
 	}
 	// Leaves that nobody allowed are zero.
 	for (u32 leaf = 0; leaf < 0x40; leaf++) {
@@ -223,7 +225,8 @@ static u64 rd(u32 msr)
 
 static void msr_state(void **state)
 {
-	static const u32 canonical[] = { MSR_LSTAR, MSR_CSTAR, MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_SYSENTER_EIP };
+	static const u32 canonical[] = {MSR_LSTAR,   MSR_CSTAR,          MSR_FS_BASE,
+					MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_SYSENTER_EIP};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(canonical); i++) {
 		assert_true(policy_wrmsr(&cpu, canonical[i], 0xffff800000001000 + i));
@@ -240,7 +243,7 @@ static void msr_efer(void **state)
 {
 	assert_true(policy_wrmsr(&cpu, MSR_EFER, EFER_SCE | EFER_LME | EFER_NXE)); // LMA cannot be written
 	assert_true(rd(MSR_EFER) == (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE));
-	assert_false(policy_wrmsr(&cpu, MSR_EFER, EFER_SCE)); // LME off under paging
+	assert_false(policy_wrmsr(&cpu, MSR_EFER, EFER_SCE));           // LME off under paging
 	assert_false(policy_wrmsr(&cpu, MSR_EFER, EFER_LME | BIT(12))); // SVME
 	assert_false(policy_wrmsr(&cpu, MSR_EFER, EFER_LME | BIT(14)));
 	cpu.cr0 = CR0_PE;
@@ -266,9 +269,11 @@ static void msr_pat_and_mtrr(void **state)
 // What Linux 6.1 reads without the safe accessors on AMD and Intel CPUs.
 static void msr_quiet(void **state)
 {
-	static const u32 quiet[] = { 0x8b, 0x17, 0xfe, 0x179, 0x17a, 0x1a0, 0x1d9, 0x200, 0x250, 0x2ff, 0x400, 0x427,
-				     0xc0010010, 0xc0010015, 0xc001001a, 0xc001001d, 0xc001001f, 0xc0010055, 0xc0010058, 0xc0011029 };
-	static const u32 absent[] = { 0x48, 0x49, 0x10a, 0x802, 0x6e0, 0xda0, 0xc0010004, 0xc0011020, 0x428, 0x4b564d00, 0x12345678 };
+	static const u32 quiet[] = {0x8b,       0x17,       0xfe,       0x179,      0x17a,      0x1a0,      0x1d9,
+				    0x200,      0x250,      0x2ff,      0x400,      0x427,      0xc0010010, 0xc0010015,
+				    0xc001001a, 0xc001001d, 0xc001001f, 0xc0010055, 0xc0010058, 0xc0011029};
+	static const u32 absent[] = {0x48,       0x49,       0x10a, 0x802,      0x6e0,     0xda0,
+				     0xc0010004, 0xc0011020, 0x428, 0x4b564d00, 0x12345678};
 	u64 v;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(quiet); i++)
