@@ -21,6 +21,13 @@ static const int registers[] = {
 };
 #define REGISTER_COUNT ARRAY_SIZE(registers)
 
+// Cases in which Unicorn 2.0.1 is known to be wrong: the machine, which is asked first, agrees with the emulator there.
+enum defect { DEFECT_NONE, DEFECT_LOCK_NEG, DEFECT_SHLD_RIP, DEFECT_CMPXCHG32, DEFECT_COUNT };
+static const char *const defect_names[DEFECT_COUNT] = {
+	"", "flags of LOCK NEG", "SHLD/SHRD with an immediate and a RIP-relative operand: displaced by one",
+	"CMPXCHG of 32 bits without LOCK: upper halves of what is not written",
+};
+
 struct options {
 	u64 seed;
 	unsigned cases, plant;
@@ -28,7 +35,7 @@ struct options {
 };
 
 struct totals {
-	u64 cases, faults, mismatches;
+	u64 cases, faults, mismatches, defects[DEFECT_COUNT];
 	unsigned combinations, rows_skipped;
 };
 
@@ -45,6 +52,19 @@ static const char *skip_reason(unsigned row)
 	if (!strncmp(n, "bsf", 3) || !strncmp(n, "bsr", 3))
 		return "treats a zero source its own way";
 	return NULL;
+}
+
+static enum defect known_defect(const struct emul_case *c)
+{
+	const ZydisDecodedOperand *o = &c->insn.op[0];
+	ZydisMnemonic m = c->insn.d.mnemonic;
+
+	if (m == ZYDIS_MNEMONIC_NEG && c->form == FORM_LOCK)
+		return DEFECT_LOCK_NEG;
+	if ((m == ZYDIS_MNEMONIC_SHLD || m == ZYDIS_MNEMONIC_SHRD) && o->type == ZYDIS_OPERAND_TYPE_MEMORY &&
+	    o->mem.base == ZYDIS_REGISTER_RIP)
+		return DEFECT_SHLD_RIP;
+	return m == ZYDIS_MNEMONIC_CMPXCHG && c->form != FORM_LOCK && c->width == 32 ? DEFECT_CMPXCHG32 : DEFECT_NONE;
 }
 
 static void load(uc_engine *uc, const struct emul_case *c)
@@ -112,6 +132,10 @@ static void one_case(uc_engine *uc, struct case_rng *rng, const struct options *
 	case_emulate(&c, &m, &got, &unsupported);
 	if (got.vector >= 0) { // compared with the machine; here a ring-0 engine without our protections
 		t->faults++;
+		return;
+	}
+	if (known_defect(&c)) {
+		t->defects[known_defect(&c)]++;
 		return;
 	}
 	ran = run(uc, &c, &want);
@@ -198,6 +222,8 @@ int main(int argc, char **argv)
 	rng.s = opt.seed;
 	for (unsigned row = 0; row < case_rows(); row++)
 		one_row(uc, &rng, &opt, row, &t);
+	for (unsigned i = 1; i < DEFECT_COUNT && !opt.quiet; i++)
+		printf("  %llu cases left out: %s\n", (unsigned long long)t.defects[i], defect_names[i]);
 	printf("emul_unicorn: seed %llu: %u combinations, %llu cases, %llu faulting ones left out, %u rows skipped, %llu differences\n",
 	       (unsigned long long)opt.seed, t.combinations, (unsigned long long)t.cases, (unsigned long long)t.faults,
 	       t.rows_skipped, (unsigned long long)t.mismatches);
