@@ -25,7 +25,7 @@ static const int registers[] = {
 enum defect { DEFECT_NONE, DEFECT_LOCK_NEG, DEFECT_SHLD_RIP, DEFECT_CMPXCHG32, DEFECT_COUNT };
 static const char *const defect_names[DEFECT_COUNT] = {
 	"", "flags of LOCK NEG", "SHLD/SHRD with an immediate and a RIP-relative operand: displaced by one",
-	"CMPXCHG of 32 bits without LOCK: upper halves of what is not written",
+	"CMPXCHG of 32 bits: upper halves of what is not written",
 };
 
 struct options {
@@ -64,7 +64,7 @@ static enum defect known_defect(const struct emul_case *c)
 	if ((m == ZYDIS_MNEMONIC_SHLD || m == ZYDIS_MNEMONIC_SHRD) && o->type == ZYDIS_OPERAND_TYPE_MEMORY &&
 	    o->mem.base == ZYDIS_REGISTER_RIP)
 		return DEFECT_SHLD_RIP;
-	return m == ZYDIS_MNEMONIC_CMPXCHG && c->form != FORM_LOCK && c->width == 32 ? DEFECT_CMPXCHG32 : DEFECT_NONE;
+	return m == ZYDIS_MNEMONIC_CMPXCHG && c->width == 32 ? DEFECT_CMPXCHG32 : DEFECT_NONE;
 }
 
 static void load(uc_engine *uc, const struct emul_case *c)
