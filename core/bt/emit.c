@@ -183,7 +183,8 @@ static u32 put_long_jump(struct bt_emit *e, int cc)
 void bt_jump_tail(struct bt_emit *e, int cc, struct bt_tail t)
 {
 	assert(e->tail_count < BT_TAILS_MAX);
-	t.shadow = t.exit != BT_EXIT_LINK && t.guest_off == e->shadow;
+	if (t.exit != BT_EXIT_LINK && t.guest_off == e->shadow)
+		t.fix |= BT_SHADOW;
 	t.fixup = put_long_jump(e, cc);
 	e->tail[e->tail_count++] = t;
 }
@@ -234,20 +235,26 @@ static void finish_link_tail(struct bt_emit *e, const struct bt_tail *t)
 	bt_put(e, "\xcd\xf0\xcc", 3);
 }
 
+// An exit leaves exact state without bt_recover's help.
 static void finish_exit_tail(struct bt_emit *e, const struct bt_tail *t)
 {
-	u8 fix = t->shadow ? BT_SHADOW : 0;
-
-	bt_range(e, (struct bt_range){.rule = BT_RIP_GUEST, .guest_off = t->guest_off, .spilled = t->spilled, .fix = fix});
+	bt_range(e, (struct bt_range){.rule = BT_RIP_GUEST, .guest_off = t->guest_off, .spilled = t->spilled, .fix = t->fix});
+	if (t->fix & BT_FIX_VIF) {
+		bt_load(e, R_RAX, offsetof(struct vcpu_page, old_vif));
+		bt_store(e, offsetof(struct vcpu_page, vif), R_RAX);
+	}
+	if (t->fix & BT_FIX_VIF_ZERO)
+		bt_store_imm(e, offsetof(struct vcpu_page, vif), 0);
 	for (unsigned reg = 0; reg < 8; reg++)
 		if (t->spilled & BIT(reg))
 			bt_unspill(e, reg);
-	bt_exit_here(e, t->exit, t->guest_off, t->spilled, fix);
+	bt_exit_here(e, t->exit, t->guest_off, t->spilled, t->fix);
 }
 
 static bool same_tail(const struct bt_tail *a, const struct bt_tail *b)
 {
-	return a->exit == b->exit && a->guest_off == b->guest_off && a->spilled == b->spilled && a->slot == b->slot;
+	return a->exit == b->exit && a->guest_off == b->guest_off && a->spilled == b->spilled && a->slot == b->slot &&
+	       a->fix == b->fix;
 }
 
 // Exits at the block's end, one for all jumps that want the same; then the jumps inside the block.

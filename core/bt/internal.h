@@ -85,6 +85,7 @@ enum bt_rip_rule {
 #define BT_FIX_KGS_RCX BIT(3)     // kernel_gs_base := the machine's rcx
 #define BT_FIX_FLAGS_STACK BIT(4) // rflags := top word of vcpu_page.stack
 #define BT_SHADOW BIT(5)          // the instruction at RIP follows an STI
+#define BT_FIX_VIF_ZERO BIT(7)   // vif := 0
 #define BT_START BIT(6)           // code here begins the guest instruction at guest_off, no register borrowed
 
 struct bt_range {
@@ -144,7 +145,7 @@ struct bt_tail {
 	u32 fixup; // position of a rel32 that leads here
 	u16 guest_off;
 	u8 spilled, slot, exit; // exit BT_EXIT_LINK: jump through the slot
-	bool shadow;
+	u8 fix; // VIF or VIF_ZERO: the exit undoes that first
 };
 
 // One block while it is being made.

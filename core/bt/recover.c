@@ -44,6 +44,8 @@ void bt_recover(const struct bt *bt, struct x86_cpu *cpu, struct vcpu_page *page
 		page->kernel_gs_base = cpu->gpr[R_RCX];
 	if (r->fix & BT_FIX_VIF)
 		page->vif = page->old_vif;
+	if (r->fix & BT_FIX_VIF_ZERO)
+		page->vif = 0;
 	if (r->fix & BT_FIX_RSP_PUSHED)
 		cpu->gpr[R_RSP] += 8;
 	if (r->fix & BT_FIX_RSP_SCRATCH)

@@ -32,9 +32,10 @@ static void start(struct bt_emit *e, const struct bt_insn *in)
 	fixed(e, in->off, 0, BT_START);
 }
 
-static void tail_emulate(struct bt_emit *e, const struct bt_insn *in, int cc, unsigned spilled)
+static void tail_emulate(struct bt_emit *e, const struct bt_insn *in, int cc, unsigned spilled, unsigned fix)
 {
-	bt_jump_tail(e, cc, (struct bt_tail){.exit = BT_EXIT_EMULATE, .guest_off = in->off, .spilled = (u8)spilled});
+	bt_jump_tail(e, cc, (struct bt_tail){.exit = BT_EXIT_EMULATE, .guest_off = in->off, .spilled = (u8)spilled,
+					     .fix = (u8)fix});
 }
 
 // --- copied instructions ---
@@ -193,7 +194,7 @@ static void emit_popf(struct bt_emit *e, const struct bt_insn *in)
 	bt_put(e, "\x8d\x0c\x09", 3); // lea ecx, [rcx + rcx]
 	bt_put(e, "\x0f\xb6\xc9", 3); // movzx ecx, cl: TF alone
 	no_tf = bt_short_jump(e, 0xe3);
-	tail_emulate(e, in, -1, SP_AC);
+	tail_emulate(e, in, -1, SP_AC, 0);
 	bt_here(e, no_tf);
 	isolate_if_tf(e);
 	bt_put(e, "\x8d\x0c\x8d\0\0\0\0", 7); // lea ecx, [rcx * 4]: the guest's new IF
@@ -219,8 +220,9 @@ static void emit_cli(struct bt_emit *e, const struct bt_insn *in)
 	bt_store_imm(e, FIELD(vif), 0);
 }
 
-// A waiting event goes to the emulator before anything changed: it runs STI and the instruction in its shadow, exactly.
-// Without one, nothing can come to wait before the successor is done but by an interrupt, and its range says "shadow".
+// IF first, then the look at pending: an interrupt before the store leaves its event pending and is seen here, one after
+// it finds IF set. A waiting event goes to the emulator, which runs STI and the instruction in its shadow, exactly. Up to
+// the branch STI is taken back, as one from IF 0 (one from IF 1 changes nothing but the shadow).
 static void emit_sti(struct bt_emit *e, const struct bt_insn *in)
 {
 	u32 quiet;
@@ -228,13 +230,15 @@ static void emit_sti(struct bt_emit *e, const struct bt_insn *in)
 	start(e, in);
 	bt_spill(e, R_RCX);
 	before(e, in, BIT(R_RCX));
+	bt_store_imm(e, FIELD(vif), RFL_IF);
+	fixed(e, in->off, BIT(R_RCX), BT_FIX_VIF_ZERO);
 	bt_load(e, R_RCX, FIELD(pending));
 	quiet = bt_short_jump(e, 0xe3);
-	tail_emulate(e, in, -1, BIT(R_RCX));
+	tail_emulate(e, in, -1, BIT(R_RCX), BT_FIX_VIF_ZERO);
 	bt_here(e, quiet);
-	bt_unspill(e, R_RCX);
-	bt_store_imm(e, FIELD(vif), RFL_IF);
 	e->shadow = in->off + in->len;
+	after(e, in, BIT(R_RCX));
+	bt_unspill(e, R_RCX);
 }
 
 // AC through the small stack. From the OR or AND on the arithmetic flags live in the saved word: roll forward with it.
@@ -315,16 +319,19 @@ static void emit_mov_seg(struct bt_emit *e, const struct bt_insn *in, const u8 *
 
 // --- returns to user mode and to the kernel ---
 
-// Flags are free from the first instruction on. With IF about to become 1, a waiting event goes to the emulator.
-static void check_pending_if(struct bt_emit *e, const struct bt_insn *in, unsigned spilled)
+// eax holds flags. Sets vif from their IF (flags are free here), and when IF becomes 1 with an event
+// waiting leaves for the emulator with vif as it was. Looking after the store leaves no gap: see emit_sti().
+static void load_vif(struct bt_emit *e, const struct bt_insn *in, unsigned spilled)
 {
 	u32 masked;
 
-	bt_put(e, "\xa9", 1); // test eax, IF
+	bt_put8(e, 0x25); // and eax, IF
 	bt_put32(e, (u32)RFL_IF);
+	bt_store(e, FIELD(vif), R_RAX);
+	fixed(e, in->off, spilled, BT_FIX_VIF);
 	masked = bt_short_jump(e, 0x74);
 	bt_cmp_imm8(e, FIELD(pending), 0);
-	tail_emulate(e, in, 5, spilled);
+	tail_emulate(e, in, 5, spilled, BT_FIX_VIF);
 	bt_here(e, masked);
 }
 
@@ -336,9 +343,8 @@ static void emit_sysret(struct bt_emit *e, const struct bt_insn *in)
 	bt_spill(e, R_RSP);
 	before(e, in, SP_ASP);
 	bt_put(e, "\x48\x89\xc8\x48\xc1\xe8\x2f", 7); // mov rax, rcx; shr rax, 47
-	tail_emulate(e, in, 5, SP_ASP);               // not in the lower half
+	tail_emulate(e, in, 5, SP_ASP, 0);               // not in the lower half
 	bt_put(e, "\x44\x89\xd8", 3);                 // mov eax, r11d
-	check_pending_if(e, in, SP_ASP);
 	bt_store(e, FIELD(frame[0]), R_RCX);
 	bt_store_imm(e, FIELD(frame[1]), e->bt->config.user_cs);
 	bt_put8(e, 0x25); // and eax, what SYSRET loads
@@ -350,10 +356,8 @@ static void emit_sysret(struct bt_emit *e, const struct bt_insn *in)
 	bt_store_imm(e, FIELD(frame[4]), e->bt->config.user_ss);
 	bt_load(e, R_RAX, FIELD(vif));
 	bt_store(e, FIELD(old_vif), R_RAX);
-	bt_put(e, "\x44\x89\xd8\x25", 4); // mov eax, r11d; and eax, IF
-	bt_put32(e, (u32)RFL_IF);
-	bt_store(e, FIELD(vif), R_RAX);
-	fixed(e, in->off, SP_ASP, BT_FIX_VIF);
+	bt_put(e, "\x44\x89\xd8", 3); // mov eax, r11d
+	load_vif(e, in, SP_ASP);
 	bt_unspill(e, R_RAX);
 	bt_lea_field(e, R_RSP, FIELD(frame));
 	bt_put(e, "\x48\xcf", 2);
@@ -363,15 +367,11 @@ static void emit_sysret(struct bt_emit *e, const struct bt_insn *in)
 static void emit_iret_user(struct bt_emit *e, const struct bt_insn *in)
 {
 	bt_put(e, "\x24\x03\x3c\x03", 4); // and al, 3; cmp al, 3
-	tail_emulate(e, in, 5, SP_AC);
+	tail_emulate(e, in, 5, SP_AC, 0);
 	bt_put(e, "\x8b\x44\x24\x10", 4); // mov eax, [rsp + 16]
-	check_pending_if(e, in, SP_AC);
-	bt_put8(e, 0x25); // and eax, IF
-	bt_put32(e, (u32)RFL_IF);
 	bt_load(e, R_RCX, FIELD(vif));
 	bt_store(e, FIELD(old_vif), R_RCX);
-	bt_store(e, FIELD(vif), R_RAX);
-	fixed(e, in->off, SP_AC, BT_FIX_VIF);
+	load_vif(e, in, SP_AC);
 	bt_unspill(e, R_RCX);
 	bt_unspill(e, R_RAX);
 	bt_put(e, "\x48\xcf", 2);
@@ -386,24 +386,20 @@ static void emit_iret_kernel(struct bt_emit *e, const struct bt_insn *in)
 	null_ss = bt_short_jump(e, 0x74);
 	bt_put8(e, 0x3d); // cmp eax, SS
 	bt_put32(e, e->bt->config.guest_ss);
-	tail_emulate(e, in, 5, SP_AC);
+	tail_emulate(e, in, 5, SP_AC, 0);
 	bt_here(e, null_ss);
 	bt_put(e, "\x8b\x44\x24\x10\xa9", 5); // mov eax, [rsp + 16]; test eax, ...
 	bt_put32(e, (u32)(RFL_TF | RFL_NT | RFL_VM | RFL_VIF | RFL_VIP | RFL_IOPL));
-	tail_emulate(e, in, 5, SP_AC);
-	check_pending_if(e, in, SP_AC);
+	tail_emulate(e, in, 5, SP_AC, 0);
 	bt_spill(e, R_RSP);
 	before(e, in, SP_ACSP);
 	bt_put(e, "\x48\x8b\x4c\x24\x18", 5); // mov rcx, [rsp + 24]
 	bt_store(e, FIELD(scratch[0]), R_RCX);
 	bt_store(e, STACK_TOP, R_RAX);
-	bt_put8(e, 0x25); // and eax, IF
-	bt_put32(e, (u32)RFL_IF);
 	bt_load(e, R_RCX, FIELD(vif));
 	bt_store(e, FIELD(old_vif), R_RCX);
 	bt_put(e, "\x48\x8b\x0c\x24", 4); // mov rcx, [rsp]
-	bt_store(e, FIELD(vif), R_RAX);
-	fixed(e, in->off, SP_ACSP, BT_FIX_VIF);
+	load_vif(e, in, SP_ACSP);
 	bt_lea_field(e, R_RSP, STACK_TOP);
 	bt_put8(e, 0x9d);
 	bt_range(e, (struct bt_range){.rule = BT_RIP_RCX, .spilled = SP_AC, .fix = BT_FIX_RSP_SCRATCH});

@@ -51,12 +51,12 @@ static struct {
 	struct x86_cpu cpu; // of the translated run, while outside the cache
 	u64 gs;             // stands for the machine's GS base
 	ucontext_t home;
-	bool stepping, done, failed, in_run;
+	bool stepping, interrupting, done, failed, in_run;
 	bool fsgsbase;      // the host has the instructions: then `gs` mirrors the real base
 	u64 code; // guest program
 	struct boundary *trace;
 	u32 trace_len, cursor;
-	u64 checks, exits, programs, protects, unprotects, skipped;
+	u64 checks, exits, programs, protects, unprotects, skipped, interrupts, dice;
 	const char *reason;
 } h;
 
@@ -281,6 +281,9 @@ static u64 flag_mask(u64 rip)
 	// IRET and SYSRET load the flags: before their commit the old ones are free.
 	if (p[0] == 0x48 && (p[1] == 0xcf || (p[1] == 0x0f && p[2] == 0x07)))
 		mask &= ~(u64)RFL_ARITH;
+	// An STI that is taken back is always one from IF 0.
+	if (p[0] == 0xfb)
+		mask &= ~(u64)RFL_IF;
 	return mask;
 }
 
@@ -454,6 +457,17 @@ static bool in_cache(const ucontext_t *uc)
 	return bt_contains(h.bt, (u64)uc->uc_mcontext.gregs[REG_RIP]);
 }
 
+// What an interrupt does to translated code: state recovered, then entered again from guest state alone.
+static void interrupt(ucontext_t *uc)
+{
+	bool finish;
+
+	from_machine(&h.cpu, uc);
+	bt_recover(h.bt, &h.cpu, PAGE_AT, false, &finish);
+	h.interrupts++;
+	resume(uc);
+}
+
 // TF would leave with a POPFQ and show in a PUSHFQ: patched around them.
 static void on_trap(int sig, siginfo_t *info, void *ctx)
 {
@@ -472,6 +486,11 @@ static void on_trap(int sig, siginfo_t *info, void *ctx)
 	pushed = *(u8 *)rip == 0x9c;
 	if (!check_machine(uc)) {
 		fail(uc, "recovered state is no boundary");
+		return;
+	}
+	if (h.interrupting && (h.dice = h.dice * 6364136223846793005ull + 1) >> 59 == 0) {
+		pushed = false;
+		interrupt(uc);
 		return;
 	}
 	if (*(u8 *)rip == 0x9d)
@@ -596,6 +615,7 @@ static bool run_once(const struct variant *v, u64 seed)
 	if (v->small)
 		bt_flush(h.bt);
 	h.stepping = v->stepping;
+	h.interrupting = v->stepping && v->small;
 	h.failed = h.done = false;
 	h.reason = NULL;
 	h.cursor = 0;
@@ -695,8 +715,8 @@ int main(int argc, char **argv)
 
 		failed += !run_many(v, first, v.stepping ? (count + 3) / 4 : count);
 	}
-	printf("bt_native: %lu programs, %lu exits, %lu recovered states checked, %lu skipped, %u variants failed\n", h.programs,
-	       h.exits, h.checks, h.skipped, failed);
+	printf("bt_native: %lu programs, %lu exits, %lu recovered states checked, %lu interrupts, %lu skipped, %u variants failed\n", h.programs,
+	       h.exits, h.checks, h.interrupts, h.skipped, failed);
 	failed += h.skipped * 50 > h.programs;
 	for (unsigned p = 1; p < BT_PLANT_COUNT; p++) {
 		bool found = plant_is_found(p);
