@@ -5,13 +5,14 @@
 
 bare_boot "$WORK/bare.log" 120 script
 equal "bare machine: every check passes" "$(tr -d '\r' <"$WORK/bare.log" | sed -nE 's/^TZ-DONE [0-9]+ ([0-9]+)$/\1/p')" 0
-warnings "$WORK/bare.log" >"$WORK/bare.warnings"
+# bare-warnings has what the bare machine says in some boots only: when this computer is busy, QEMU's PIT is late.
+{ warnings "$WORK/bare.log"; cat tests/system/bare-warnings; } | sort -u >"$WORK/bare.warnings"
 checks=$(tr -d '\r' <"$WORK/bare.log" | sed -nE 's/^TZ-DONE ([0-9]+) .*$/\1/p')
 
 vm=$(vm_file script script)
 for boot in 1 2 3; do
 	log=$WORK/boot$boot.log
-	trapeze_boot "$log" 150 "$vm" --stats "$WORK/boot$boot.json"
+	trapeze_boot "$log" 300 "$vm" --stats "$WORK/boot$boot.json"
 	status=$?
 	equal "boot $boot: exit status" $status 0
 	equal "boot $boot: checks passed and failed" "$(tr -d '\r' <"$log" | sed -nE 's/^TZ-DONE ([0-9]+ [0-9]+)$/\1/p')" "$checks 0"
@@ -27,8 +28,8 @@ for boot in 1 2 3; do
 	[ $status -eq 0 ] || { tail -n 15 "$log" "$log.err" | sed 's/^/# /'; break; }
 done
 
-console_start "$WORK/shell.log" "$B/trapeze" run --timeout 120 "$(vm_file shell shell)"
-if console_wait 'guest# ' 100; then
+console_start "$WORK/shell.log" "$B/trapeze" run --timeout 200 "$(vm_file shell shell)"
+if console_wait 'guest# ' 150; then
 	ok "shell: prompt"
 	console_type 'echo answer $((6 * 7))'
 	if console_wait 'answer 42' 20; then ok "shell: answers what is typed"; else not_ok "shell: answers what is typed" "no answer"; fi
@@ -36,7 +37,7 @@ if console_wait 'guest# ' 100; then
 	console_end 30
 	equal "shell: exit status after power-off" $? 0
 else
-	not_ok "shell: prompt" "none after 100 s"
+	not_ok "shell: prompt" "none after 150 s"
 	console_end 1
 fi
 finish
