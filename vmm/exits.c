@@ -24,8 +24,10 @@ const char *exit_reason_name(enum exit_reason r)
 	return reason_names[r];
 }
 
+// The mnemonic is that of the emulation just done.
 static void count_site(struct vcpu *v, enum exit_reason reason, u64 rip)
 {
+	u16 mnemonic = reason == EXIT_EMULATE || reason == EXIT_PAGE_WRITE || reason == EXIT_MMIO ? v->emul.mnemonic : 0;
 	struct hot_site *h = &v->hot[(rip ^ rip >> 10 ^ reason * 77) % HOT_SITES];
 
 	if (h->rip == rip && h->reason == reason) {
@@ -33,7 +35,7 @@ static void count_site(struct vcpu *v, enum exit_reason reason, u64 rip)
 	} else if (h->count > 1) {
 		h->count--;
 	} else {
-		*h = (struct hot_site){rip, reason, 1};
+		*h = (struct hot_site){rip, (u16)reason, mnemonic, 1};
 	}
 }
 
@@ -108,12 +110,14 @@ static void page_fault(struct vcpu *v)
 		vcpu_inject(v, &fault, false, false);
 		return;
 	case SHADOW_EMULATE: {
+		u64 rip;
 		enum exit_reason why = w.present && !gpa_ram(v->vm, w.gpa) ? EXIT_MMIO : EXIT_PAGE_WRITE;
 
 		exit_is(v, why);
 		regs_from_machine(v, true);
-		count_site(v, why, v->cpu.rip);
+		rip = v->cpu.rip;
 		vcpu_emulate(v);
+		count_site(v, why, rip);
 		return;
 	}
 	case SHADOW_NOMEM:
@@ -148,8 +152,8 @@ static void translated_exit(struct vcpu *v)
 	case BT_EXIT_EMULATE:
 		exit_is(v, EXIT_EMULATE);
 		v->callouts++;
-		count_site(v, EXIT_EMULATE, v->cpu.rip);
 		vcpu_emulate(v);
+		count_site(v, EXIT_EMULATE, x.guest_rip);
 		break;
 	case BT_EXIT_PENDING:
 		exit_is(v, EXIT_PENDING);

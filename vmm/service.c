@@ -24,7 +24,9 @@ static void control_send(void *ctx, const char *bytes, size_t n)
 
 // ---- statistics
 
-static void hot_counters(const struct vcpu *v, struct stats_counter *out, char (*names)[40], unsigned max, unsigned *n)
+#define HOT_NAME 56
+
+static void hot_counters(const struct vcpu *v, struct stats_counter *out, char (*names)[HOT_NAME], unsigned max, unsigned *n)
 {
 	u32 below = ~0u;
 
@@ -37,7 +39,8 @@ static void hot_counters(const struct vcpu *v, struct stats_counter *out, char (
 				best = &v->hot[i];
 		if (!best)
 			return;
-		fmt_snprintf(names[*n], 40, "%s@%lx", exit_reason_name((enum exit_reason)best->reason), best->rip);
+		fmt_snprintf(names[*n], HOT_NAME, "%s@%lx/%s", exit_reason_name((enum exit_reason)best->reason), best->rip,
+			     best->mnemonic ? ZydisMnemonicGetString((ZydisMnemonic)best->mnemonic) : "");
 		out[*n] = (struct stats_counter){names[*n], best->count};
 		below = best->count;
 		++*n;
@@ -51,7 +54,7 @@ static void snapshot(struct json_out *j)
 {
 	static struct stats_exit exits[EXIT_REASONS];
 	static struct stats_counter debug[HOT_REPORTED + OWN_COUNTERS];
-	static char names[HOT_REPORTED][40];
+	static char names[HOT_REPORTED][HOT_NAME];
 	struct vm *vm = the_vm;
 	struct frame_counts f = frame_counts();
 	struct stats_snapshot s = {

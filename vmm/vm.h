@@ -41,7 +41,8 @@ struct exit_counter {
 #define HOT_SITES 1024
 struct hot_site {
 	u64 rip;
-	u32 reason;
+	u16 reason;
+	u16 mnemonic; // ZydisMnemonic of what was emulated there, 0: nothing
 	u32 count;
 };
 
