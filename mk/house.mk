@@ -18,7 +18,7 @@ help:
 	@echo "make fuzz     every fuzz target, FUZZ_SECONDS=$(FUZZ_SECONDS) each"
 	@echo "make bench    Trapeze against the bare machine, PAIRS=$(PAIRS) runs each; writes docs/benchmarks.md and a plot"
 	@echo "make soak     repeated boots for SOAK_SECONDS=$(SOAK_SECONDS)"
-	@echo "make iso      build/trapeze.iso (not there yet)"
+	@echo "make iso      build/trapeze.iso (the demo, by BIOS and UEFI)"
 	@echo "make setup    packages, third-party source, guest kernel; the others call it when needed"
 	@echo "make clean    remove $(B)/"
 
@@ -48,5 +48,12 @@ bench: build/stamps/setup-bench $(SETUP_STAMP)
 fuzz: $(SETUP_STAMP)
 	@$(MAKE) --no-print-directory fuzz-all
 
-iso:
-	@echo "make iso: not there yet" >&2; exit 1
+build/stamps/setup-iso: scripts/packages
+	scripts/setup run test iso
+
+iso: build/stamps/setup-iso $(SETUP_STAMP)
+	@$(MAKE) --no-print-directory $(B)/trapeze.elf $(B)/trapeze guests
+	@mkdir -p $(B)/iso
+	B=$(B) scripts/make-bundle $(B)/iso/bundle examples/debian.cfg
+	scripts/make-iso $(B)/trapeze.elf $(B)/trapeze.iso "" $(B)/iso/bundle
+	@echo "$(B)/trapeze.iso boots by BIOS and UEFI; log on the first serial port, control channel on the second"
