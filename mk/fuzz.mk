@@ -5,6 +5,8 @@ FUZZ_FLAGS = $(STD) $(WARN) $(DEBUG_FLAGS) -Wno-unknown-warning-option -O1 -g -f
 FUZZ_SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FUZZ_TARGETS = $(sort $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c)))
 FUZZ_LIB = $(B)/fuzz/libpure.a
+# Not HOST_LIB_C: mk/unit.mk is read after this file.
+FUZZ_LIB_C = $(filter-out base/string.c,$(wildcard base/*.c core/*/*.c)) tests/unit/host_ports.c
 
 $(B)/fuzz/$(ZYDIS)/%.o: $(ZYDIS)/%.c
 	@mkdir -p $(@D)
@@ -13,7 +15,7 @@ $(B)/fuzz/%.o: %.c
 	@mkdir -p $(@D)
 	$(CLANG) $(FUZZ_FLAGS) $(FUZZ_SANITIZE) -fsanitize=fuzzer-no-link $(ZYDIS_DEF) $(INC) -MMD -MP -c $< -o $@
 
-$(FUZZ_LIB): $(HOST_LIB_C:%.c=$(B)/fuzz/%.o) $(ZYDIS_SRC:%.c=$(B)/fuzz/%.o)
+$(FUZZ_LIB): $(FUZZ_LIB_C:%.c=$(B)/fuzz/%.o) $(ZYDIS_SRC:%.c=$(B)/fuzz/%.o)
 	@rm -f $@
 	ar rcs $@ $^
 
@@ -35,4 +37,4 @@ fuzz-all: $(FUZZ_TARGETS:%=$(B)/fuzz/%)
 	@for t in $(FUZZ_TARGETS:fuzz_%=fuzz-%); do $(MAKE) --no-print-directory $$t || exit 1; done
 	@echo "$(words $(FUZZ_TARGETS)) fuzz targets, $(FUZZ_SECONDS) s each, no crash"
 
--include $(HOST_LIB_C:%.c=$(B)/fuzz/%.d) $(FUZZ_TARGETS:%=$(B)/fuzz/tests/fuzz/%.d)
+-include $(FUZZ_LIB_C:%.c=$(B)/fuzz/%.d) $(FUZZ_TARGETS:%=$(B)/fuzz/tests/fuzz/%.d)

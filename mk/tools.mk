@@ -28,5 +28,5 @@ $(B)/rpc-client: tests/system/rpc_client.c
 -include $(TOOL_OBJ:.o=.d) $(TOOL_SAN_OBJ:.o=.d)
 
 .PHONY: test-command
-test-command: $(B)/trapeze $(B)/trapeze-san $(B)/fake-qemu $(B)/rpc-client
+test-command: $(B)/trapeze-san $(B)/fake-qemu $(B)/rpc-client
 	tests/system/test_command.sh $(B)
