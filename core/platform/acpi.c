@@ -222,7 +222,7 @@ static u64 build_fadt(struct builder *b, u64 facs, u64 dsdt)
 	put_gas(b, RESET_PORT, 8, 1);
 	put(b, RESET_VALUE, 1);
 	put(b, 0, 3);
-	put(b, facs, 8);
+	put(b, 0, 8); // X_FIRMWARE_CTRL: the 32-bit one holds
 	put(b, dsdt, 8);
 	put_gas(b, PM_EVENT, 32, 2);
 	put_gas(b, 0, 0, 0);

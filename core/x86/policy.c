@@ -82,7 +82,7 @@ static const struct cpuid_bit bits[] = {
 	{1, 0, EDX, 28, HIDE, ALWAYS, "HTT", "one CPU, one core"},
 
 	{L7, 0, EBX, 0, PASS, ALWAYS, "FSGSBASE", "base writes are translated in ring 1, native in ring 3"},
-	{L7, 0, EBX, 1, HIDE, ALWAYS, "TSC_ADJUST", "the TSC is the machine's and cannot be shifted"},
+	{L7, 0, EBX, 1, SET, ALWAYS, "TSC_ADJUST", "reads 0: with it Linux trusts the TSC without a watchdog on lost ticks"},
 	{L7, 0, EBX, 3, PASS, ALWAYS, "BMI1", user},
 	{L7, 0, EBX, 4, HIDE, ALWAYS, "HLE", "transactions abort at exits"},
 	{L7, 0, EBX, 5, PASS, AVX, "AVX2", user},
@@ -163,7 +163,7 @@ static const struct cpuid_bit bits[] = {
 	{EXT, 0, EDX, 30, PASS, ALWAYS, "3DNOWEXT", user},
 	{EXT, 0, EDX, 31, PASS, ALWAYS, "3DNOW", user},
 
-	{0x80000007, 0, EDX, 8, PASS, ALWAYS, "INVARIANT_TSC", "native TSC"},
+	{0x80000007, 0, EDX, 8, SET, ALWAYS, "INVARIANT_TSC", "the hypervisor keeps its own time by this TSC"},
 	{0x80000008, 0, EBX, 0, HIDE, ALWAYS, "CLZERO", "a store that the emulator does not know"},
 	{0x80000008, 0, EBX, 2, PASS, XSAVE, "XSAVEERPTR", user},
 	{0x80000008, 0, EBX, 12, HIDE, ALWAYS, "IBPB", spec},
@@ -437,6 +437,7 @@ static const struct msr_row msrs[] = {
 	{0x17, 0x17, READONLY, 0, "PLATFORM_ID", quiet},
 	{0x1b, 0x1b, CALLER, 0, "APIC_BASE", "the virtual LAPIC's"},
 	{0x3a, 0x3a, READONLY, 1, "FEATURE_CONTROL", "locked, everything off: no VMX"},
+	{0x3b, 0x3b, CONSTANT, 0, "TSC_ADJUST", "the TSC is the machine's and cannot be shifted"},
 	{0x48, 0x49, FAULT, 0, "SPEC_CTRL, PRED_CMD", "hidden in CPUID"},
 	{0x8b, 0x8b, CONSTANT, UCODE_REVISION, "PATCH_LEVEL", "a revision; Linux clears it before it reads it (Intel)"},
 	{0xfe, 0xfe, READONLY, MTRR_CAPS, "MTRRCAP", "as QEMU's"},
