@@ -58,7 +58,7 @@ static void row(const char *name, operation run, unsigned batches, uint64_t batc
 
 	if (batch_ns)
 		run(1); // the first time costs more than any other
-	for (;;) { // warms up, and finds out how many make a batch
+	for (;;) {      // warms up, and finds out how many make a batch
 		uint64_t start = now();
 
 		run(times);

@@ -45,8 +45,8 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } parts[] = {
-	{"gen", tz_gen},	 {"mmap", tz_mmap}, {"threads", tz_threads}, {"signals", tz_signals}, {"fpu", tz_fpu},
-	{"syscalls", tz_syscalls}, {"time", tz_time},
+	{"gen", tz_gen}, {"mmap", tz_mmap},         {"threads", tz_threads}, {"signals", tz_signals},
+	{"fpu", tz_fpu}, {"syscalls", tz_syscalls}, {"time", tz_time},
 };
 
 int main(int argc, char **argv)

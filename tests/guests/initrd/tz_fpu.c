@@ -36,22 +36,23 @@ static bool hold(const uint8_t *values, uint32_t mxcsr, uint16_t control, int ro
 	uint16_t control_usual = 0x037f, control_seen;
 	long left = rounds;
 
-	asm volatile("ldmxcsr %[mxcsr]; fldcw %[control]\n\t"
-		     "movdqu (%[in]), %%xmm0; movdqu 16(%[in]), %%xmm1; movdqu 32(%[in]), %%xmm2; movdqu 48(%[in]), %%xmm3\n\t"
-		     "movdqu 64(%[in]), %%xmm4; movdqu 80(%[in]), %%xmm5; movdqu 96(%[in]), %%xmm6; movdqu 112(%[in]), %%xmm7\n\t"
-		     "movdqu 128(%[in]), %%xmm8; movdqu 144(%[in]), %%xmm9; movdqu 160(%[in]), %%xmm10; movdqu 176(%[in]), %%xmm11\n\t"
-		     "movdqu 192(%[in]), %%xmm12; movdqu 208(%[in]), %%xmm13; movdqu 224(%[in]), %%xmm14; movdqu 240(%[in]), %%xmm15\n"
-		     "1: mov $24, %%eax; syscall; decq %[left]; jnz 1b\n\t" // sched_yield
-		     "movdqu %%xmm0, (%[out]); movdqu %%xmm1, 16(%[out]); movdqu %%xmm2, 32(%[out]); movdqu %%xmm3, 48(%[out])\n\t"
-		     "movdqu %%xmm4, 64(%[out]); movdqu %%xmm5, 80(%[out]); movdqu %%xmm6, 96(%[out]); movdqu %%xmm7, 112(%[out])\n\t"
-		     "movdqu %%xmm8, 128(%[out]); movdqu %%xmm9, 144(%[out]); movdqu %%xmm10, 160(%[out]); movdqu %%xmm11, 176(%[out])\n\t"
-		     "movdqu %%xmm12, 192(%[out]); movdqu %%xmm13, 208(%[out]); movdqu %%xmm14, 224(%[out]); movdqu %%xmm15, 240(%[out])\n\t"
-		     "stmxcsr %[mxcsr_seen]; fnstcw %[control_seen]; ldmxcsr %[mxcsr_usual]; fldcw %[control_usual]"
-		     : [left] "+r"(left), [mxcsr_seen] "=m"(mxcsr_seen), [control_seen] "=m"(control_seen), "=m"(seen)
-		     : [in] "r"(values), [out] "r"(seen), [mxcsr] "m"(mxcsr), [control] "m"(control), [mxcsr_usual] "m"(mxcsr_usual),
-		       [control_usual] "m"(control_usual)
-		     : "rax", "rcx", "r11", "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
-		       "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+	asm volatile(
+		"ldmxcsr %[mxcsr]; fldcw %[control]\n\t"
+		"movdqu (%[in]), %%xmm0; movdqu 16(%[in]), %%xmm1; movdqu 32(%[in]), %%xmm2; movdqu 48(%[in]), %%xmm3\n\t"
+		"movdqu 64(%[in]), %%xmm4; movdqu 80(%[in]), %%xmm5; movdqu 96(%[in]), %%xmm6; movdqu 112(%[in]), %%xmm7\n\t"
+		"movdqu 128(%[in]), %%xmm8; movdqu 144(%[in]), %%xmm9; movdqu 160(%[in]), %%xmm10; movdqu 176(%[in]), %%xmm11\n\t"
+		"movdqu 192(%[in]), %%xmm12; movdqu 208(%[in]), %%xmm13; movdqu 224(%[in]), %%xmm14; movdqu 240(%[in]), %%xmm15\n"
+		"1: mov $24, %%eax; syscall; decq %[left]; jnz 1b\n\t" // sched_yield
+		"movdqu %%xmm0, (%[out]); movdqu %%xmm1, 16(%[out]); movdqu %%xmm2, 32(%[out]); movdqu %%xmm3, 48(%[out])\n\t"
+		"movdqu %%xmm4, 64(%[out]); movdqu %%xmm5, 80(%[out]); movdqu %%xmm6, 96(%[out]); movdqu %%xmm7, 112(%[out])\n\t"
+		"movdqu %%xmm8, 128(%[out]); movdqu %%xmm9, 144(%[out]); movdqu %%xmm10, 160(%[out]); movdqu %%xmm11, 176(%[out])\n\t"
+		"movdqu %%xmm12, 192(%[out]); movdqu %%xmm13, 208(%[out]); movdqu %%xmm14, 224(%[out]); movdqu %%xmm15, 240(%[out])\n\t"
+		"stmxcsr %[mxcsr_seen]; fnstcw %[control_seen]; ldmxcsr %[mxcsr_usual]; fldcw %[control_usual]"
+		: [left] "+r"(left), [mxcsr_seen] "=m"(mxcsr_seen), [control_seen] "=m"(control_seen), "=m"(seen)
+		: [in] "r"(values), [out] "r"(seen), [mxcsr] "m"(mxcsr), [control] "m"(control),
+		  [mxcsr_usual] "m"(mxcsr_usual), [control_usual] "m"(control_usual)
+		: "rax", "rcx", "r11", "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
+		  "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
 	return !memcmp(seen, values, sizeof(seen)) && mxcsr_seen == mxcsr && control_seen == control;
 }
 

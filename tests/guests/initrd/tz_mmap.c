@@ -68,7 +68,7 @@ static void files(void)
 	check("mmap: two shared mappings agree", !memcmp(shared, other, SIZE));
 	check("mmap: private mapping sees the file", !memcmp(shared, private, SIZE));
 	for (int i = 0; i < PAGES; i += 2)
-		private[i * PAGE + 5] = 0xaa;
+	private[i * PAGE + 5] = 0xaa;
 	check("mmap: private write stays private", shared[5] == 0 && other[2 * PAGE + 5] == 2 && private[5] == 0xaa);
 	check("mmap: read sees a mapped write", pread(fd, buffer, PAGE, 7 * PAGE) == PAGE && buffer[9] == 7);
 	memset(buffer, 0x55, PAGE);
@@ -179,7 +179,8 @@ static void moving(void)
 	before = sum(p, 64 * PAGE);
 	q = mremap(p, 64 * PAGE, 4096 * PAGE, MREMAP_MAYMOVE);
 	check("mremap: contents move along", q != MAP_FAILED && sum(q, 64 * PAGE) == before && q[100 * PAGE] == 0);
-	check("madvise: dropped pages read as zero", !madvise(q, 32 * PAGE, MADV_DONTNEED) && q[0] == 0 && q[31 * PAGE] == 0);
+	check("madvise: dropped pages read as zero",
+	      !madvise(q, 32 * PAGE, MADV_DONTNEED) && q[0] == 0 && q[31 * PAGE] == 0);
 	check("madvise: the others stay", q[32 * PAGE + 1] == (unsigned char)((32 * PAGE + 1) * 13));
 	munmap(q, 4096 * PAGE);
 }

@@ -54,10 +54,11 @@ static void memory_faults(void)
 	check("SEGV: read-only write", RAISES(SIGSEGV, *guard = 1) && last_address == (uintptr_t)guard &&
 					       last_code == SEGV_ACCERR && (last_error & 2));
 	check("SEGV: kernel address", RAISES(SIGSEGV, (void)*(volatile char *)0xffffffff81000000ul));
-	check("SEGV: Xen and gate slots",
-	      RAISES(SIGSEGV, (void)*(volatile char *)0xffff800000000000ul) && RAISES(SIGSEGV, (void)*(volatile char *)0xffff808000000000ul) &&
-		      RAISES(SIGSEGV, *(volatile char *)0xffff808000001000ul = 1));
-	check("SEGV: non-canonical", RAISES(SIGSEGV, (void)*(volatile char *)0x8000000000000000ul) && last_code == SI_KERNEL);
+	check("SEGV: Xen and gate slots", RAISES(SIGSEGV, (void)*(volatile char *)0xffff800000000000ul) &&
+						  RAISES(SIGSEGV, (void)*(volatile char *)0xffff808000000000ul) &&
+						  RAISES(SIGSEGV, *(volatile char *)0xffff808000001000ul = 1));
+	check("SEGV: non-canonical",
+	      RAISES(SIGSEGV, (void)*(volatile char *)0x8000000000000000ul) && last_code == SI_KERNEL);
 	check("SEGV: jump to nowhere", RAISES(SIGSEGV, ((void (*)(void))0x1234000)()) && last_rip == 0x1234000);
 }
 
@@ -66,7 +67,8 @@ static void processor_faults(void)
 	volatile int zero = 0, one = 1;
 
 	check("FPE: division by zero", RAISES(SIGFPE, one = one / zero) && last_code == FPE_INTDIV && last_trap == 0);
-	check("ILL: ud2", RAISES(SIGILL, asm volatile("ud2")) && last_code == ILL_ILLOPN && *(uint8_t *)last_rip == 0x0f);
+	check("ILL: ud2",
+	      RAISES(SIGILL, asm volatile("ud2")) && last_code == ILL_ILLOPN && *(uint8_t *)last_rip == 0x0f);
 	check("SEGV: cli", RAISES(SIGSEGV, asm volatile("cli")) && last_trap == 13 && *(uint8_t *)last_rip == 0xfa);
 	check("SEGV: hlt", RAISES(SIGSEGV, asm volatile("hlt")) && *(uint8_t *)last_rip == 0xf4);
 	check("SEGV: mov cr3", RAISES(SIGSEGV, asm volatile("mov %%cr3, %%rax" ::: "rax")));
@@ -93,8 +95,9 @@ static void single_step(void)
 	asm volatile("pushfq; orq $0x100, (%%rsp); popfq\n\t.rept 40\n\tnop\n\t.endr" ::: "memory", "cc");
 	check("TRAP: twenty single steps", steps == 20);
 	steps = 0;
-	asm volatile("pushfq; orq $0x100, (%%rsp); popfq\n\tmov $39, %%eax\n\tsyscall\n\tsyscall\n\t.rept 40\n\tnop\n\t.endr" ::
-			     : "rax", "rcx", "r11", "memory", "cc");
+	asm volatile(
+		"pushfq; orq $0x100, (%%rsp); popfq\n\tmov $39, %%eax\n\tsyscall\n\tsyscall\n\t.rept 40\n\tnop\n\t.endr" ::
+			: "rax", "rcx", "r11", "memory", "cc");
 	check("TRAP: single steps over system calls", steps == 20);
 	handle(SIGTRAP, on_fault, 0);
 }
@@ -110,7 +113,8 @@ static void alternate_stack(void)
 	check("signal: alternate stack", RAISES(SIGSEGV, *low = 1) && last_stack >= (uintptr_t)stack &&
 						 last_stack < (uintptr_t)stack + sizeof(stack));
 	// A stack pointer that cannot be used: the kernel must still deliver, on the alternate stack.
-	check("signal: bad stack pointer", RAISES(SIGSEGV, asm volatile("mov $0x1000, %%rsp\n\tpush %%rax" ::: "memory")));
+	check("signal: bad stack pointer", RAISES(SIGSEGV, asm volatile("mov $0x1000, %%rsp\n\tpush %%rax" ::
+										: "memory")));
 }
 
 static void on_alarm(int sig, siginfo_t *info, void *context)
@@ -132,20 +136,21 @@ static void registers_across_signals(void)
 	while (alarms < 50) {
 		uint64_t wrong;
 
-		asm volatile("mov $0x1111, %%rax; mov $0x2222, %%rbx; mov $0x3333, %%rcx; mov $0x4444, %%rdx\n\t"
-			     "mov $0x8888, %%r8; mov $0x9999, %%r9; mov $0xaaaa, %%r10; mov $0xbbbb, %%r11\n\t"
-			     "mov $0xcccc, %%r12; mov $0xdddd, %%r13; mov $0xeeee, %%r14; mov $0xffff, %%r15; mov $20000, %%rsi\n\t"
-			     "stc; std\n"
-			     "1: lea -1(%%rsi), %%rsi; mov %%rsi, %%rdi; xchg %%rdi, %%rcx; jrcxz 2f; xchg %%rdi, %%rcx; jmp 1b\n"
-			     "2: xchg %%rdi, %%rcx; mov $1, %%edi; jnc 4f; pushfq; btq $10, (%%rsp); jnc 5f; add $8, %%rsp; cld\n\t"
-			     "add %%rbx, %%rax; add %%rcx, %%rax; add %%rdx, %%rax; add %%r8, %%rax; add %%r9, %%rax; add %%r10, %%rax\n\t"
-			     "add %%r11, %%rax; add %%r12, %%rax; add %%r13, %%rax; add %%r14, %%rax; add %%r15, %%rax\n\t"
-			     "cmp $0x6ccc6, %%rax; je 6f; jmp 4f\n"
-			     "5: add $8, %%rsp\n4: mov $2, %%edi\n6: cld; mov %%rdi, %0"
-			     : "=m"(wrong)
-			     :
-			     : "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory",
-			       "cc");
+		asm volatile(
+			"mov $0x1111, %%rax; mov $0x2222, %%rbx; mov $0x3333, %%rcx; mov $0x4444, %%rdx\n\t"
+			"mov $0x8888, %%r8; mov $0x9999, %%r9; mov $0xaaaa, %%r10; mov $0xbbbb, %%r11\n\t"
+			"mov $0xcccc, %%r12; mov $0xdddd, %%r13; mov $0xeeee, %%r14; mov $0xffff, %%r15; mov $20000, %%rsi\n\t"
+			"stc; std\n"
+			"1: lea -1(%%rsi), %%rsi; mov %%rsi, %%rdi; xchg %%rdi, %%rcx; jrcxz 2f; xchg %%rdi, %%rcx; jmp 1b\n"
+			"2: xchg %%rdi, %%rcx; mov $1, %%edi; jnc 4f; pushfq; btq $10, (%%rsp); jnc 5f; add $8, %%rsp; cld\n\t"
+			"add %%rbx, %%rax; add %%rcx, %%rax; add %%rdx, %%rax; add %%r8, %%rax; add %%r9, %%rax; add %%r10, %%rax\n\t"
+			"add %%r11, %%rax; add %%r12, %%rax; add %%r13, %%rax; add %%r14, %%rax; add %%r15, %%rax\n\t"
+			"cmp $0x6ccc6, %%rax; je 6f; jmp 4f\n"
+			"5: add $8, %%rsp\n4: mov $2, %%edi\n6: cld; mov %%rdi, %0"
+			: "=m"(wrong)
+			:
+			: "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+			  "r15", "memory", "cc");
 		bad += wrong != 1;
 	}
 	setitimer(ITIMER_REAL, &off, NULL);

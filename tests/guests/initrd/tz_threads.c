@@ -119,7 +119,8 @@ static void pipes(void)
 		_exit(0);
 	}
 	for (unsigned long i = 1; i <= 1000; i++) {
-		if (write(there[1], &i, sizeof(i)) != sizeof(i) || read(back[0], &value, sizeof(value)) != sizeof(value))
+		if (write(there[1], &i, sizeof(i)) != sizeof(i) ||
+		    read(back[0], &value, sizeof(value)) != sizeof(value))
 			break;
 		sum += value;
 	}
