@@ -58,6 +58,8 @@ static const emu_fn table[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
 	M(VMCALL, ud), M(VMMCALL, ud), M(VMLAUNCH, ud), M(VMRESUME, ud), M(VMXON, ud), M(VMXOFF, ud),
 	M(VMREAD, ud), M(VMWRITE, ud), M(VMPTRLD, ud), M(VMPTRST, ud), M(VMCLEAR, ud), M(VMFUNC, ud),
 	M(VMRUN, ud), M(VMLOAD, ud), M(VMSAVE, ud), M(STGI, ud), M(CLGI, ud), M(RSM, ud), M(GETSEC, ud),
+	M(MONITORX, ud), M(MWAITX, ud), M(UMONITOR, ud), M(UMWAIT, ud), M(TPAUSE, ud), M(ENCLS, ud), M(ENCLU, ud),
+	M(RMPADJUST, ud), M(PVALIDATE, ud), M(RDPKRU, pkru), M(WRPKRU, pkru),
 	// SSE moves.
 	M(MOVUPS, sse), M(MOVUPD, sse), M(MOVAPS, sse), M(MOVAPD, sse), M(MOVDQA, sse), M(MOVDQU, sse),
 	M(LDDQU, sse), M(MOVQ, sse), M(MOVD, sse), M(MOVSS, sse), M(MOVNTDQ, sse), M(MOVNTDQA, sse), M(MOVNTPS, sse),
@@ -104,7 +106,7 @@ static enum emul_result fetch_and_decode(struct emu *x)
 		enum insn_status s;
 
 		TRY(fetch_more(x, at, bytes, &got));
-		s = insn_decode_status(&x->in, x->mode, bytes, got);
+		s = insn_decode_visible(&x->in, x->mode, bytes, got);
 		if (s == INSN_LONG)
 			return emu_gp0(x);
 		if (s == INSN_BAD)

@@ -416,6 +416,12 @@ enum emul_result emu_op_xsetbv(struct emu *x)
 	return EMUL_OK;
 }
 
+// PKRU lives in the machine; only its absence is emulated.
+enum emul_result emu_op_pkru(struct emu *x)
+{
+	return x->cpu->cr4 & CR4_PKE ? EMUL_UNSUPPORTED : emu_ud(x);
+}
+
 enum emul_result emu_op_gp(struct emu *x)
 {
 	return emu_gp0(x);

@@ -17,24 +17,45 @@ static bool decoder_for(enum insn_mode mode, ZydisDecoder *d)
 	return ZYAN_SUCCESS(ZydisDecoderInit(d, kinds[mode].mode, kinds[mode].width));
 }
 
-enum insn_status insn_decode_status(struct insn *in, enum insn_mode mode, const void *bytes, size_t available)
+static enum insn_status status_of(ZyanStatus status, size_t available, size_t most)
 {
+	if (status == ZYDIS_STATUS_NO_MORE_DATA)
+		return available < most ? INSN_SHORT : INSN_LONG;
+	return status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG ? INSN_LONG : INSN_BAD;
+}
+
+static enum insn_status decode(struct insn *in, enum insn_mode mode, const void *bytes, size_t available, bool hidden)
+{
+	ZydisDecoderContext context;
 	ZydisDecoder d;
 	ZyanStatus status;
+	ZyanU8 operands;
 
 	if (!decoder_for(mode, &d))
 		return INSN_BAD;
 	if (available > sizeof(in->bytes))
 		available = sizeof(in->bytes);
-	status = ZydisDecoderDecodeFull(&d, bytes, available, &in->d, in->op);
-	if (ZYAN_FAILED(status)) {
-		if (status == ZYDIS_STATUS_NO_MORE_DATA)
-			return available < sizeof(in->bytes) ? INSN_SHORT : INSN_LONG;
-		return status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG ? INSN_LONG : INSN_BAD;
-	}
+	status = ZydisDecoderDecodeInstruction(&d, &context, bytes, available, &in->d);
+	if (ZYAN_FAILED(status))
+		return status_of(status, available, sizeof(in->bytes));
+	operands = hidden ? in->d.operand_count : in->d.operand_count_visible;
+	if (ZYAN_FAILED(ZydisDecoderDecodeOperands(&d, &context, &in->d, in->op, operands)))
+		return INSN_BAD;
+	for (unsigned i = operands; i < ZYDIS_MAX_OPERAND_COUNT; i++)
+		in->op[i].type = ZYDIS_OPERAND_TYPE_UNUSED;
 	in->length = in->d.length;
 	memcpy(in->bytes, bytes, in->length);
 	return INSN_OK;
+}
+
+enum insn_status insn_decode_status(struct insn *in, enum insn_mode mode, const void *bytes, size_t available)
+{
+	return decode(in, mode, bytes, available, true);
+}
+
+enum insn_status insn_decode_visible(struct insn *in, enum insn_mode mode, const void *bytes, size_t available)
+{
+	return decode(in, mode, bytes, available, false);
 }
 
 bool insn_decode(struct insn *in, enum insn_mode mode, const void *bytes, size_t available)

@@ -22,6 +22,9 @@ bool insn_decode(struct insn *in, enum insn_mode mode, const void *bytes, size_t
 // INSN_BAD is no instruction or misuses LOCK (#UD).
 enum insn_status { INSN_OK, INSN_SHORT, INSN_LONG, INSN_BAD };
 enum insn_status insn_decode_status(struct insn *in, enum insn_mode mode, const void *bytes, size_t available);
+// Without the hidden operands (half of the decoder's time). Operands that were not decoded have type UNUSED, and nothing
+// else of them is defined; that holds for insn_decode, too.
+enum insn_status insn_decode_visible(struct insn *in, enum insn_mode mode, const void *bytes, size_t available);
 
 // Encoding-order number (0..15) of a general register of any width; -1 for none or AH..BH and other classes.
 int insn_gpr_number(ZydisRegister reg);
