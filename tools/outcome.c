@@ -26,7 +26,7 @@ static bool hypervisor_died(const struct session *s)
 {
 	if (s->panicked)
 		return true;
-	if (s->finished || s->timed_out || s->interrupted)
+	if (s->timed_out || s->interrupted)
 		return false;
 	for (unsigned i = 0; i < s->vms; i++)
 		if (!s->vm[i].ended)
@@ -62,8 +62,11 @@ static int report_death(const struct session *s)
 			write_all(2, s->report.data, s->report.len);
 		return EXIT_HYPERVISOR_DIED;
 	}
-	complain("the hypervisor died without a report (the machine %s); the end of its log:",
-		 WIFSIGNALED(s->qemu.wait_status) ? "was killed" : "was reset or stopped");
+	if (s->finished)
+		complain("the hypervisor stopped before its VMs had ended; the end of its log:");
+	else
+		complain("the hypervisor died without a report (the machine %s); the end of its log:",
+			 WIFSIGNALED(s->qemu.wait_status) ? "was killed" : "was reset or stopped");
 	if (s->complaint.len && !s->options->verbose)
 		write_all(2, s->complaint.data, s->complaint.len);
 	if (s->log.len && !s->options->verbose) {

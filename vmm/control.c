@@ -299,7 +299,7 @@ void control_vm_ended(struct control *c, const char *vm, const char *how, const 
 	control_note_send(c, &j);
 }
 
-void control_vm_restarted(struct control *c, const char *vm, const char *reason)
+void control_vm_restarted(struct control *c, const char *vm, const char *how, const char *reason)
 {
 	char buf[TEXT_MAX * 6 + NAME_ESCAPED + 256];
 	struct json_out j;
@@ -307,6 +307,7 @@ void control_vm_restarted(struct control *c, const char *vm, const char *reason)
 	control_note_begin(&j, buf, sizeof(buf), TZ_N_VM_RESTARTED);
 	json_kv_string(&j, "vm", vm);
 	kv_text(&j, "reason", reason);
+	json_kv_string(&j, "how", how);
 	control_note_send(c, &j);
 }
 

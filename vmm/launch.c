@@ -40,6 +40,21 @@ static void failed(const char *name, const char *reason)
 	control_vm_ended(&service_control, name, TZ_END_CRASH, reason, 0);
 }
 
+// What the VM file wants after an end; a command or a debug exit ends it for good.
+static enum vm_action action_after(const struct vm_config *config, enum vm_end end)
+{
+	switch (end) {
+	case END_POWER_OFF:
+		return config->on_poweroff;
+	case END_RESET:
+		return config->on_reboot;
+	case END_CRASH:
+		return config->on_crash;
+	default:
+		return VM_DESTROY;
+	}
+}
+
 static void run_vm(const struct bundle *bundle, const struct vm_config *config)
 {
 	char error[200] = "";
@@ -52,8 +67,8 @@ static void run_vm(const struct bundle *bundle, const struct vm_config *config)
 	service_init(vm);
 	log_info("%s: starting, %lu MiB", config->name, (unsigned long)(config->memory / MIB));
 	vcpu_run(&vm->vcpu);
-	while (vm->end == END_RESET && config->on_reboot == VM_RESTART) {
-		control_vm_restarted(&service_control, config->name, vm->end_reason);
+	while (action_after(config, vm->end) == VM_RESTART) {
+		control_vm_restarted(&service_control, config->name, vm_end_name(vm->end), vm->end_reason);
 		if (vm_restart(vm, bundle))
 			vcpu_run(&vm->vcpu);
 	}

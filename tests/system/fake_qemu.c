@@ -248,8 +248,12 @@ static void play(const char *scene)
 		end_vm(TZ_END_DEBUG_EXIT, "wrote to port 0xf4", strtoull(scene + 6, NULL, 0));
 	if (!strcmp(scene, "serve"))
 		serve();
+	if (!strcmp(scene, "crash_restart"))
+		control_vm_restarted(&control, vm_name(), TZ_END_CRASH, "triple fault");
+	if (!strcmp(scene, "no_vm")) // it stops and never ran what it was given
+		final(1);
 	if (!strcmp(scene, "restart")) {
-		control_vm_restarted(&control, vm_name(), "reset");
+		control_vm_restarted(&control, vm_name(), TZ_END_RESET, "keyboard controller");
 		control_console_out(&control, vm_name(), "again\n", 6);
 	}
 	end_vm(TZ_END_POWEROFF, "ACPI", 0);

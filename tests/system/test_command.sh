@@ -128,6 +128,8 @@ has ends/poweroff-stats '"vms":\[\{"name":"a".*"page_fault":\{"count":3,"ns":400
 ends reset guest_reset 0
 ends without-final unfinished 0
 ends restarted restart 0
+ends crash-restarted crash_restart 10
+ends vm-never-ran no_vm 12
 ends crash crash 10
 has ends/crash-says 'VM a crashed: triple fault at 0xdead' err
 has ends/crash-stats '"vms":' last.json

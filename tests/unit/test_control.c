@@ -249,7 +249,7 @@ static void other_notes(void **state)
 	memset(text, 1, 4999); // long, and every byte an escape: cut, never dropped
 	text[4999] = 0;
 	control_panic(&control, text);
-	control_vm_restarted(&control, "a", text);
+	control_vm_restarted(&control, "a", TZ_END_RESET, text);
 	assert_int_equal(sends, 4);
 	free(text);
 }
