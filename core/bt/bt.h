@@ -67,7 +67,8 @@ struct bt_stats {
 };
 
 // Deliberate mistakes that the tests must find.
-enum { BT_PLANT_NONE, BT_PLANT_FLAGS, BT_PLANT_PUSHF, BT_PLANT_SPILL, BT_PLANT_COMMIT, BT_PLANT_RIPREL, BT_PLANT_VIF, BT_PLANT_COUNT };
+enum { BT_PLANT_NONE, BT_PLANT_FLAGS, BT_PLANT_PUSHF, BT_PLANT_SPILL, BT_PLANT_COMMIT, BT_PLANT_RIPREL, BT_PLANT_VIF,
+       BT_PLANT_SECOND, BT_PLANT_COUNT };
 
 // Lays itself out in config->meta. Returns NULL if the memory is too small.
 struct bt *bt_create(const struct bt_config *config);

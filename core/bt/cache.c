@@ -67,7 +67,9 @@ static bool lay_out(struct bt *bt, struct carver *c)
 static void reset(struct bt *bt)
 {
 	bt->generation++;
-	bt->code_used = 0;
+	bt->code_used = bt->second ? 2 * BT_SECOND_SIZE : 0;
+	for (u32 i = 0; bt->second && i < IBTC_ENTRIES; i++)
+		bt->second[i] = BT_SECOND_NONE;
 	bt->block_count = bt->slot_count = bt->range_count = bt->map_count = 0;
 	memset(bt->hash, 0xff, (bt->hash_mask + 1ull) * 4);
 	memset(bt->pending, 0xff, (bt->pending_mask + 1ull) * 4);
@@ -93,6 +95,8 @@ struct bt *bt_create(const struct bt_config *config)
 	bt->config.code_size = MIN(config->code_size, (size_t)GATE_TC_MAX);
 	if (!lay_out(bt, &c))
 		return NULL;
+	if (bt->config.code_size >= 16 * BT_SECOND_SIZE && !(config->code_base & (BT_SECOND_SIZE - 1)))
+		bt->second = (u64 *)(void *)config->code;
 	assert(ZYAN_SUCCESS(ZydisDecoderInit(&bt->decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64)));
 	bt_pages_reset(bt);
 	reset(bt);
@@ -365,11 +369,31 @@ static u64 *ibtc_of(struct bt *bt, u64 guest_rip)
 	return &bt->config.ibtc[guest_rip & (IBTC_ENTRIES - 1)];
 }
 
+static u32 second_index(u64 guest_rip)
+{
+	return (u32)(guest_rip >> 8) & (IBTC_ENTRIES - 1);
+}
+
+// The block that loses its place in the first table moves to the second.
+static void demote(struct bt *bt, u64 entry)
+{
+	u32 block = bt_block_at(bt, entry), i;
+	const struct bt_block *b = &bt->block[block];
+
+	if (!bt->second || !block)
+		return;
+	i = second_index(b->guest_rip);
+	*(volatile u64 *)&bt->second[i] = BT_SECOND_NONE;
+	*(volatile u64 *)&bt->second[i + IBTC_ENTRIES] = bt->config.code_base + b->code + b->hit;
+	*(volatile u64 *)&bt->second[i] = -b->guest_rip;
+}
+
 // A target inside a block gets an entry of its own when it is missed for the second time: most such targets are where an
 // interrupt happened to strike.
 void bt_fill_ibtc(struct bt *bt, u64 guest_rip)
 {
 	u32 block = bt_lookup(bt, guest_rip), inner;
+	u64 entry;
 
 	if (block == BT_NONE) {
 		u64 *seen = &bt->missed[bt_hash64(guest_rip) % BT_MISS_FILTER];
@@ -384,7 +408,10 @@ void bt_fill_ibtc(struct bt *bt, u64 guest_rip)
 		if (block == BT_NONE)
 			return;
 	}
-	*(volatile u64 *)ibtc_of(bt, guest_rip) = bt->config.code_base + bt->block[block].code;
+	entry = bt->config.code_base + bt->block[block].code;
+	if (*ibtc_of(bt, guest_rip) != entry)
+		demote(bt, *ibtc_of(bt, guest_rip));
+	*(volatile u64 *)ibtc_of(bt, guest_rip) = entry;
 	bt->stats.ibtc_fills++;
 }
 
@@ -413,6 +440,8 @@ void bt_drop(struct bt *bt, u32 block)
 	b->flags |= BT_BLOCK_DEAD;
 	if (*ibtc == bt->config.code_base + b->code)
 		*(volatile u64 *)ibtc = bt->config.code_base + bt->miss_stub;
+	if (bt->second && bt->second[second_index(b->guest_rip)] == -b->guest_rip)
+		*(volatile u64 *)&bt->second[second_index(b->guest_rip)] = BT_SECOND_NONE;
 	for (slot = b->incoming; slot != BT_NONE; slot = next) {
 		next = bt->slot[slot].next;
 		bt->slot[slot].to = BT_NONE;
@@ -478,6 +507,14 @@ void bt_audit(const struct bt *bt)
 		assert(b != BT_NONE && !(bt->block[b].flags & BT_BLOCK_DEAD));
 		assert(bt->config.ibtc[i] == bt->config.code_base + bt->block[b].code);
 		assert(b == 0 || (bt->block[b].guest_rip & (IBTC_ENTRIES - 1)) == i);
+	}
+	for (u32 i = 0; bt->second && i < IBTC_ENTRIES; i++) {
+		u32 b;
+
+		if (bt->second[i] == BT_SECOND_NONE)
+			continue;
+		b = bt_lookup(bt, -bt->second[i]);
+		assert(b != BT_NONE && bt->second[i + IBTC_ENTRIES] == bt->config.code_base + bt->block[b].code + bt->block[b].hit);
 	}
 	bt_audit_pages(bt);
 }

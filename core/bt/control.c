@@ -34,15 +34,53 @@ static void spill_ac(struct bt_emit *e, const struct bt_insn *in)
 	guest(e, in->off, SP_AC);
 }
 
+static void target_is_rip(struct bt_emit *e, unsigned spilled, enum bt_exit_kind exit)
+{
+	bt_range(e, (struct bt_range){.rule = BT_RIP_TARGET, .spilled = (u8)spilled, .exit = exit & 15});
+}
+
+static void put_byte_load(struct bt_emit *e, u8 modrm, unsigned byte)
+{
+	bt_put8(e, 0x8a);
+	bt_put8(e, modrm);
+	bt_put32(e, (u32)(e->bt->config.vcpu_base + FIELD(target) + byte - (e->base + e->pos + 4)));
+}
+
+// Second look-up, by bits 8 to 23 of the target: tags hold minus the RIP, so LEA gives 0 on a match. Most targets that the
+// first table has no room for are found here. Falls through on a miss, with rdx borrowed as well.
+static void second_look_up(struct bt_emit *e)
+{
+	u64 table = e->bt->config.code_base; // the tables open the cache
+	u32 miss;
+
+	bt_spill(e, R_RDX);
+	target_is_rip(e, SP_AC | BIT(R_RDX), BT_EXIT_NONE);
+	bt_put(e, "\x48\xb8", 2); // mov rax, table / 8
+	bt_put64(e, table >> 3);
+	put_byte_load(e, 0x05, 1); // mov al, [target + 1]
+	put_byte_load(e, 0x25, 2); // mov ah, [target + 2]
+	bt_put(e, "\x48\x8b\x14\xc5\0\0\0\0\x48\x8d\x0c\x11", 12); // mov rdx, [rax * 8]; lea rcx, [rcx + rdx]
+	bt_put(e, "\xe3\x02", 2);                                   // jrcxz over the jump
+	miss = bt_short_jump(e, 0xeb);
+	if (e->bt->config.plant != BT_PLANT_SECOND)
+		bt_unspill(e, R_RDX);
+	bt_put(e, "\xff\x24\xc5", 3); // jmp [rax * 8 + size of the tags]
+	bt_put32(e, (u32)BT_SECOND_SIZE);
+	bt_here(e, miss);
+	bt_unspill(e, R_RDX);
+}
+
 // The common stubs: the first block of the cache. Dispatch state in, indirect exit out.
 void bt_emit_system(struct bt_emit *e)
 {
 	rcx_is_rip(e, 0);
 	bt_store(e, FIELD(target), R_RCX);
-	bt_range(e, (struct bt_range){.rule = BT_RIP_TARGET, .spilled = SP_AC});
+	target_is_rip(e, SP_AC, BT_EXIT_NONE);
+	if (e->bt->second)
+		second_look_up(e);
 	bt_unspill(e, R_RCX);
 	bt_unspill(e, R_RAX);
-	bt_range(e, (struct bt_range){.rule = BT_RIP_TARGET, .spilled = SP_AC, .exit = BT_EXIT_INDIRECT});
+	target_is_rip(e, e->bt->second ? SP_AC | BIT(R_RDX) : SP_AC, BT_EXIT_INDIRECT);
 	bt_put(e, "\xcd\xf0\xcc", 3);
 }
 
@@ -95,6 +133,7 @@ void bt_emit_indirect_entry(struct bt_emit *e)
 	rcx_is_rip(e, 0);
 	jump_to_miss(e);
 	bt_here(e, hit);
+	e->hit = (u16)e->pos;
 	guest(e, 0, SP_AC);
 	bt_unspill(e, R_RCX);
 	bt_unspill(e, R_RAX);

@@ -31,6 +31,8 @@
 #define BT_TAILS_MAX 192
 #define BT_GRAIN_SHIFT 6
 #define BT_MISS_FILTER 64
+#define BT_SECOND_SIZE (8ull << IBTC_BITS) // bytes of either half of the second look-up table
+#define BT_SECOND_NONE 1ull // a tag that no canonical RIP matches
 #define BT_LANDING_LEN 1 // guest bytes a landing block claims: its first instruction starts there
 
 enum bt_class {
@@ -120,8 +122,9 @@ struct bt_ref {
 struct bt_block {
 	u64 guest_rip;
 	u32 code;  // cache offset of the indirect entry
-	u16 entry; // direct entry from there
-	u16 body;  // first instruction from there
+	u16 hit;   // from there: where the indirect entry has found its RIP
+	u16 entry; // direct entry
+	u16 body;  // first instruction
 	u16 code_len, guest_len;
 	u16 range_count;
 	u8 slot_count, flags;
@@ -156,6 +159,7 @@ struct bt_emit {
 	u32 pos;
 	u32 range_count, slot_count, tail_count, insn_count;
 	u32 first_slot;
+	u16 hit;       // position in an indirect entry
 	s32 shadow; // guest offset of an instruction in STI's shadow, -1: none
 	u64 slot_target[BT_SLOTS_MAX];
 	u32 slot_stub[BT_SLOTS_MAX];
@@ -194,6 +198,7 @@ struct bt {
 	u32 *vhash, *phash;
 	u32 page_mask;
 	u32 miss_stub; // cache offset
+	u64 *second;   // second look-up: tags (minus guest RIP), then targets; NULL: the cache is too small for one
 	u64 missed[BT_MISS_FILTER]; // indirect targets inside a block seen once
 	struct bt_emit emit;
 };

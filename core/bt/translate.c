@@ -270,7 +270,7 @@ static u32 publish(struct bt *bt, unsigned entry, unsigned body, unsigned guest_
 	u32 block = bt->block_count++;
 	struct bt_block *b = &bt->block[block];
 
-	*b = (struct bt_block){.guest_rip = e->guest_rip, .code = (u32)bt->code_used, .entry = (u16)entry, .body = (u16)body,
+	*b = (struct bt_block){.guest_rip = e->guest_rip, .code = (u32)bt->code_used, .hit = e->hit, .entry = (u16)entry, .body = (u16)body,
 			       .code_len = (u16)e->pos, .guest_len = (u16)guest_len, .range_count = (u16)e->range_count,
 			       .flags = (u8)flags, .first_range = bt->range_count, .first_map = bt->map_count,
 			       .hash_next = BT_NONE, .incoming = BT_NONE};

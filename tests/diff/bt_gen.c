@@ -465,9 +465,16 @@ u64 gen_program(const struct gen_layout *l, u64 seed)
 	// Anywhere in the page, so that blocks meet page ends and misaligned heads.
 	g.p += rnd(&g, 4096);
 	for (unsigned i = 0; i < FUNCTIONS; i++) {
+		u8 *low = g.p;
+
+		// Every second one 64 KiB above the one before: they share an entry of the indirect-jump table.
+		if (i & 1)
+			g.p = (u8 *)g.function[i - 1] + 0x10000;
 		g.function[i] = (u64)g.p;
 		body(&g, 3 + rnd(&g, 12), i > 3 ? 3 : i);
 		b1(&g, 0xc3);
+		if (i & 1)
+			g.p = g.p - 0x10000 > low ? g.p - 0x10000 : low;
 	}
 	entry = (u64)g.p;
 	mov_imm(&g, R_R15, l->data);

@@ -24,12 +24,12 @@
 #define LINKS_AT (GATE + 0x50000000)
 #define IBTC_AT (GATE + 0x58000000)
 #define PAGE_AT ((struct vcpu_page *)(GATE + 0x100000))
-#define CODE_SIZE (1u << 20)
+#define CODE_SIZE (8u << 20)
 #define LINK_COUNT 65536u
 #define META_SIZE (4u << 20)
 #define NEAR_CODE 0x10000000ull
 #define FAR_CODE 0x500000000000ull
-#define PROGRAM_SIZE 0x10000u
+#define PROGRAM_SIZE 0x20000u
 #define NEAR_DATA 0x100000u // from the code
 #define DATA_AT 0x20000000ull
 #define DATA_SIZE 0x1000u
