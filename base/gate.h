@@ -64,7 +64,8 @@ struct vcpu_page {
 	u64 scratch[4];
 	u64 frame[6];            // ring-1 built IRETQ frame: RIP CS RFLAGS RSP SS
 	u64 lstar_tc;            // translated entry of the guest's LSTAR (a hint for ring 1; ring 0 uses gate_trust)
-	u64 pad[6];
+	u64 guest_cr2;           // what MOV from CR2 reads in translated code: follows x86_cpu.cr2
+	u64 pad[5];
 	u64 stack[32];           // small ring-1 stack for templates that need one (STAC, POPF); grows down from the end
 	// Saved by the gate at an exit, loaded at an entry.
 	u64 gpr[16];

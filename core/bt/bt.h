@@ -59,6 +59,7 @@ struct bt_config {
 	bool count_blocks; // emit an execution counter of guest instructions (vcpu_page.counter[0]) per block, flags kept
 	u16 guest_cs, guest_ss; // what MOV/PUSH from CS and SS give (RPL 0)
 	u16 user_cs, user_ss;   // what SYSRETQ loads (from the guest's STAR, RPL 3); 0: SYSRET is emulated
+	bool cr2_in_page;       // the caller keeps vcpu_page.guest_cr2 current: MOV from CR2 needs no exit
 	unsigned plant;         // tests only: break one template or rule (BT_PLANT_*), 0: none
 };
 

@@ -53,6 +53,7 @@ enum bt_class {
 	BT_STAC,
 	BT_CLAC,
 	BT_MOV_SEG, // MOV r/m, CS or SS
+	BT_MOV_CR2, // MOV r64, CR2
 	BT_SYSRET,
 	BT_IRET,
 };

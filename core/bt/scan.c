@@ -89,6 +89,8 @@ static u8 class_two_byte(const struct bt_insn *in)
 		return in->rex & 8 ? BT_SYSRET : BT_EMULATE;
 	case 0x80 ... 0x8f:
 		return in->opsize ? BT_EMULATE : BT_JCC;
+	case 0x20:
+		return reg == 2 && !(in->rex & 4) ? BT_MOV_CR2 : BT_EMULATE;
 	case 0xc7: // XRSTORS, XSAVES, VMX
 		return memory && (reg == 3 || reg >= 5) ? BT_EMULATE : BT_COPY;
 	case 0x00: // SLDT STR LLDT LTR VERR VERW
@@ -99,7 +101,7 @@ static u8 class_two_byte(const struct bt_insn *in)
 	case 0x08: // INVD
 	case 0x09: // WBINVD
 	case 0x0b: // UD2
-	case 0x20 ... 0x27: // MOV CR, DR
+	case 0x21 ... 0x27: // MOV CR, DR
 	case 0x30: // WRMSR
 	case 0x32: // RDMSR
 	case 0x33: // RDPMC

@@ -453,6 +453,10 @@ void bt_emit_sensitive(struct bt_emit *e, const struct bt_insn *in, const u8 *by
 	case BT_MOV_SEG:
 		emit_mov_seg(e, in, bytes);
 		break;
+	case BT_MOV_CR2:
+		start(e, in);
+		bt_load(e, (in->modrm & 7) | (in->rex & 1) << 3, FIELD(guest_cr2));
+		break;
 	case BT_SYSRET:
 		emit_sysret(e, in);
 		break;

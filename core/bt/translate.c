@@ -94,6 +94,8 @@ static void refine_class(struct bt *bt, struct bt_insn *in)
 		in->cls = BT_EMULATE;
 	if (in->cls == BT_MOV_SEG && in->rip_relative && !bt_fits32(in->target))
 		in->cls = BT_EMULATE;
+	if (in->cls == BT_MOV_CR2 && (!bt->config.cr2_in_page || (in->modrm & 7) == R_RSP))
+		in->cls = BT_EMULATE;
 	if (in->cls == BT_SYSRET && !bt->config.user_cs)
 		in->cls = BT_EMULATE;
 }

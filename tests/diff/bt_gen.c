@@ -311,7 +311,12 @@ static void flags_and_privilege(struct gen *g)
 	unsigned r = reg(g);
 	u8 *fix;
 
-	switch (rnd(g, 14)) {
+	switch (rnd(g, 15)) {
+	case 13:
+		rex(g, 0, 0, r);
+		B(g, "\x0f\x20"); // mov r, cr2
+		modrm_reg(g, 2, r);
+		break;
 	case 0:
 	case 1:
 		B(g, "\x9c"); // pushf; pop

@@ -176,6 +176,7 @@ static void initial_cpu(struct x86_cpu *c, u64 rip, u64 seed)
 	c->star = 0x0023001000000000;
 	c->seg[SEG_GS].base = GS_ONE;
 	c->kernel_gs_base = GS_TWO;
+	c->cr2 = seed * 0x123456789abcdefull;
 }
 
 static void back_to_kernel(struct x86_cpu *c)
@@ -560,6 +561,7 @@ static void make_translator(const struct variant *v)
 			      .link_count = LINK_COUNT, .ibtc = (u64 *)IBTC_AT, .meta_size = META_SIZE, .code_base = CODE_AT,
 			      .links_base = LINKS_AT, .ibtc_base = IBTC_AT, .vcpu_base = (u64)PAGE_AT, .ports = &bt_port_table,
 			      .guest_cs = 0x10, .guest_ss = 0x18, .user_cs = 0x33, .user_ss = 0x2b, .count_blocks = v->count,
+			      .cr2_in_page = true,
 			      .plant = v->plant};
 
 	if (!meta)
@@ -612,6 +614,7 @@ static bool run_once(const struct variant *v, u64 seed)
 	memset(PAGE_AT, 0, sizeof(*PAGE_AT));
 	PAGE_AT->pending = v->pending;
 	PAGE_AT->kernel_gs_base = h.cpu.kernel_gs_base;
+	PAGE_AT->guest_cr2 = h.cpu.cr2;
 	if (v->small)
 		bt_flush(h.bt);
 	h.stepping = v->stepping;
