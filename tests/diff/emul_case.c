@@ -10,8 +10,9 @@ enum { W_B = 1, W_W = 2, W_D = 4, W_Q = 8, W_WDQ = 14, W_ALL = 15, W_DQ = 12 };
 enum { E_MODRM, E_OPREG, E_PLAIN, E_VEX };
 enum { I_NONE, I_8, I_Z, I_V, I_16, I_ENTER, I_REL8, I_REL32, I_MOFFS };
 enum { RM_R = 1, RM_M = 2, RM_RM = 3 };
-// Attributes. A_W8: the opcode's low bit distinguishes bytes from words. A_64: no REX.W needed for 64 bits.
-enum { A_W8 = 1, A_LOCK = 2, A_64 = 4, A_FREE = 8, A_NOSP = 16, A_XMM = 32, A_SHORT = 64 };
+// Attributes. A_W8: the opcode's low bit distinguishes bytes from words. A_64: no REX.W needed for 64 bits. A_32: 32-bit
+// mode only.
+enum { A_W8 = 1, A_LOCK = 2, A_64 = 4, A_FREE = 8, A_NOSP = 16, A_XMM = 32, A_SHORT = 64, A_32 = 128 };
 enum special {
 	S_NONE, S_DIV, S_BITS, S_CMPXCHG, S_CMPXCHG8, S_STRING, S_REP, S_REPNE, S_STACK, S_POPF, S_TARGET, S_TARGETM,
 	S_RET, S_IRET, S_FARRET, S_LEAVE, S_RCX, S_XLAT, S_ALIGN
@@ -151,6 +152,18 @@ static const struct row rows[] = {
 	R("jrcxz", E_PLAIN, 0, 0, 0xe3, -1, I_REL8, W_D | W_Q, 0, A_64, S_RCX),
 	R("iret", E_PLAIN, 0, 0, 0xcf, -1, I_NONE, W_Q, 0, 0, S_IRET),
 	R("ret far", E_PLAIN, 0, 0, 0xcb, -1, I_NONE, W_Q, 0, 0, S_FARRET),
+	// 32-bit mode only.
+	R("iret", E_PLAIN, 0, 0, 0xcf, -1, I_NONE, W_D, 0, A_32, S_IRET),
+	R("ret far", E_PLAIN, 0, 0, 0xcb, -1, I_NONE, W_D, 0, A_32, S_FARRET),
+	R("aaa", E_PLAIN, 0, 0, 0x37, -1, I_NONE, W_D, 0, A_32, 0), R("aas", E_PLAIN, 0, 0, 0x3f, -1, I_NONE, W_D, 0, A_32, 0),
+	R("daa", E_PLAIN, 0, 0, 0x27, -1, I_NONE, W_D, 0, A_32, 0), R("das", E_PLAIN, 0, 0, 0x2f, -1, I_NONE, W_D, 0, A_32, 0),
+	R("aam", E_PLAIN, 0, 0, 0xd4, -1, I_8, W_D, 0, A_32 | A_FREE, 0), R("aad", E_PLAIN, 0, 0, 0xd5, -1, I_8, W_D, 0, A_32, 0),
+	R("salc", E_PLAIN, 0, 0, 0xd6, -1, I_NONE, W_D, 0, A_32, 0),
+	R("inc r", E_OPREG, 0, 0, 0x40, -1, I_NONE, W_W | W_D, 0, A_32, 0),
+	R("dec r", E_OPREG, 0, 0, 0x48, -1, I_NONE, W_W | W_D, 0, A_32, 0),
+	R("pusha", E_PLAIN, 0, 0, 0x60, -1, I_NONE, W_W | W_D, 0, A_32, S_STACK),
+	R("popa", E_PLAIN, 0, 0, 0x61, -1, I_NONE, W_W | W_D, 0, A_32, S_STACK),
+	R("bound", E_MODRM, 0, 0, 0x62, -1, I_NONE, W_W | W_D, RM_M, A_32 | A_FREE, 0),
 	// Privileged ones fault alike; a few others are invalid.
 	R("cli", E_PLAIN, 0, 0, 0xfa, -1, I_NONE, W_D, 0, A_FREE, 0), R("sti", E_PLAIN, 0, 0, 0xfb, -1, I_NONE, W_D, 0, A_FREE, 0),
 	R("hlt", E_PLAIN, 0, 0, 0xf4, -1, I_NONE, W_D, 0, A_FREE, 0), R("rdmsr", E_PLAIN, 0, 1, 0x32, -1, I_NONE, W_D, 0, A_FREE, 0),
@@ -205,11 +218,13 @@ bool case_faults_freely(unsigned row)
 	return rows[row].attr & A_FREE;
 }
 
-bool case_has(unsigned row, unsigned width, enum case_form form)
+bool case_has(unsigned row, unsigned width, enum case_form form, enum insn_mode mode)
 {
 	const struct row *r = &rows[row];
 
 	if (!(r->widths * 8 & width))
+		return false;
+	if (mode == INSN_MODE_64 ? r->attr & A_32 : width == 64 && !(r->attr & A_64))
 		return false;
 	if (r->enc == E_PLAIN || r->enc == E_OPREG)
 		return form == FORM_PLAIN;
@@ -275,6 +290,7 @@ struct build {
 	unsigned disp_bytes;
 	s64 disp;
 	u64 target; // address of the memory operand
+	unsigned registers; // 16, or 8 in 32-bit mode
 };
 
 static void byte(struct build *b, unsigned v)
@@ -313,7 +329,7 @@ static u64 choose_target(struct build *b)
 		t = CASE_ARENA + CASE_RW + 64 + below(b->rng, 1024);
 	else if (kind == 2)
 		t = CASE_ARENA + CASE_SIZE - below(b->rng, 16);
-	else if (kind == 3)
+	else if (kind == 3 && b->registers == 16)
 		t = 0x800000000000 + below(b->rng, 4096);
 	if ((b->row->special == S_ALIGN || b->row->special == S_CMPXCHG8) && below(b->rng, 8))
 		t &= ~15ull;
@@ -325,7 +341,7 @@ static unsigned free_register(struct build *b, unsigned avoid)
 	unsigned reg;
 
 	do
-		reg = below(b->rng, 16);
+		reg = below(b->rng, b->registers);
 	while (taken(b, reg) || reg == avoid);
 	return reg;
 }
@@ -347,13 +363,14 @@ static void memory_operand(struct build *b)
 	low = b->target < 0x7fffffff;
 	if (!low && kind >= 4)
 		kind = 0;
-	if (kind == 4) { // relative to RIP: displacement known at the end
+	if (kind == 4) { // relative to RIP: displacement known at the end; absolute in 32-bit mode
 		b->modrm |= 5;
-		b->rip_relative = true;
+		b->rip_relative = b->registers == 16;
 		b->disp_bytes = 4;
+		b->disp = (s64)b->target;
 		return;
 	}
-	b->addr32 = low && below(b->rng, 8) == 0;
+	b->addr32 = low && b->registers == 16 && below(b->rng, 8) == 0;
 	if (kind == 5) { // absolute
 		b->modrm |= 4, b->has_sib = true, b->sib = 0x25;
 		b->disp_bytes = 4, b->disp = (s64)b->target;
@@ -441,7 +458,7 @@ static void special_before(struct build *b)
 			memset(c->arena, (int)c->gpr[R_RAX], CASE_RW);
 		if (below(b->rng, 40) == 0)
 			c->gpr[R_RDI] = CASE_ARENA + CASE_RW - below(b->rng, 64);
-		b->addr32 = below(b->rng, 8) == 0;
+		b->addr32 = b->registers == 16 && below(b->rng, 8) == 0;
 		break;
 	case S_STACK:
 	case S_TARGET:
@@ -469,7 +486,7 @@ static void special_after(struct build *b, u16 cs, u16 ss)
 {
 	struct emul_case *c = b->c;
 	u64 landing = CASE_CODE + b->n + CASE_TAKEN, sp = c->gpr[R_RSP];
-	unsigned bytes = c->width / 8;
+	unsigned bytes = c->width / 8, word = c->mode == INSN_MODE_64 ? 8 : 4;
 
 	switch (b->row->special) {
 	case S_CMPXCHG:
@@ -485,15 +502,15 @@ static void special_after(struct build *b, u16 cs, u16 ss)
 	case S_POPF: put_arena(c, sp, (case_random(b->rng) & (SAFE_FLAGS | RFL_IF | RFL_IOPL | RFL_RF)), 8); break;
 	case S_RET: put_arena(c, sp, landing, 8); break;
 	case S_FARRET:
-		put_arena(c, sp, landing, 8);
-		put_arena(c, sp + 8, cs, 8);
+		put_arena(c, sp, landing, word);
+		put_arena(c, sp + word, cs, word);
 		break;
 	case S_IRET:
-		put_arena(c, sp, landing, 8);
-		put_arena(c, sp + 8, cs, 8);
-		put_arena(c, sp + 16, (case_random(b->rng) & (SAFE_FLAGS | RFL_IOPL)) | RFL_IF | RFL_FIXED, 8);
-		put_arena(c, sp + 24, interesting(b->rng), 8);
-		put_arena(c, sp + 32, ss, 8);
+		put_arena(c, sp, landing, word);
+		put_arena(c, sp + word, cs, word);
+		put_arena(c, sp + 2 * word, (case_random(b->rng) & (SAFE_FLAGS | RFL_IOPL)) | RFL_IF | RFL_FIXED, word);
+		put_arena(c, sp + 3 * word, interesting(b->rng), word);
+		put_arena(c, sp + 4 * word, ss, word);
 		break;
 	case S_TARGET:
 		if (b->has_modrm && b->modrm >> 6 == 3)
@@ -513,18 +530,18 @@ static void operands(struct build *b)
 	if (r->enc == E_PLAIN)
 		return;
 	if (r->enc == E_OPREG) {
-		reg = below(b->rng, 16);
+		reg = below(b->rng, b->registers);
 		b->rex |= reg & 8 ? 1 : 0;
 		b->modrm = reg & 7;
 		return;
 	}
 	b->has_modrm = true;
-	reg = r->ext >= 0 ? (unsigned)r->ext : below(b->rng, 16);
+	reg = r->ext >= 0 ? (unsigned)r->ext : below(b->rng, b->registers);
 	if (r->enc == E_VEX && r->ext >= 0)
 		reg = (unsigned)r->ext;
 	if (r->special == S_BITS && b->c->form != FORM_REG) {
 		do
-			reg = below(b->rng, 16);
+			reg = below(b->rng, b->registers);
 		while (taken(b, reg));
 		reserve(b, reg, (u64)(s64)((int)below(b->rng, 4096) - 2048) & width_mask(b->c->width));
 		if (below(b->rng, 2) && b->c->width < 64) // bits above the operand do not count
@@ -533,7 +550,7 @@ static void operands(struct build *b)
 	b->rex |= reg & 8 ? 4 : 0;
 	b->modrm = (u8)((reg & 7) << 3);
 	if (b->c->form == FORM_REG) {
-		rm = below(b->rng, 16);
+		rm = below(b->rng, b->registers);
 		b->modrm |= 0xc0 | (rm & 7);
 		b->rex |= rm & 8 ? 1 : 0;
 	} else {
@@ -553,7 +570,7 @@ static unsigned immediate_bytes(const struct build *b)
 	case I_REL32: return 4;
 	case I_Z: return w == 8 ? 1 : w == 16 ? 2 : 4;
 	case I_V: return w / 8;
-	case I_MOFFS: return b->addr32 ? 4 : 8;
+	case I_MOFFS: return b->addr32 || b->registers == 8 ? 4 : 8;
 	default: return 0;
 	}
 }
@@ -581,7 +598,7 @@ static void immediate(struct build *b)
 static void vex(struct build *b)
 {
 	static const u8 pp[] = {[0x66 & 0xf] = 1, [0xf3 & 0xf] = 2, [0xf2 & 0xf] = 3};
-	unsigned v = b->row->ext == -2 ? 15 : (15 ^ below(b->rng, 16));
+	unsigned v = b->row->ext == -2 ? 15 : (15 ^ below(b->rng, b->registers));
 	unsigned w = b->c->width == 64, p = b->row->pfx ? pp[b->row->pfx & 0xf] : 0;
 
 	if (b->row->ext == -2)
@@ -604,7 +621,7 @@ static void legacy(struct build *b)
 		byte(b, 0xf0);
 	if (w == 64 && !(r->attr & A_64))
 		b->rex |= 8;
-	if (b->rex || (r->enc != E_PLAIN && below(b->rng, 4) == 0))
+	if (b->rex || (b->registers == 16 && r->enc != E_PLAIN && below(b->rng, 4) == 0))
 		byte(b, 0x40 | b->rex);
 	if (r->map)
 		byte(b, 0x0f);
@@ -647,13 +664,15 @@ static void assemble(struct build *b)
 	}
 }
 
-bool case_make(struct case_rng *rng, unsigned row, unsigned width, enum case_form form, u16 cs, u16 ss, struct emul_case *c)
+bool case_make(struct case_rng *rng, unsigned row, unsigned width, enum case_form form, enum insn_mode mode, u16 cs, u16 ss,
+	       struct emul_case *c)
 {
-	struct build b = {.rng = rng, .row = &rows[row], .c = c};
+	struct build b = {.rng = rng, .row = &rows[row], .c = c, .registers = mode == INSN_MODE_64 ? 16 : 8};
 
 	c->row = row;
 	c->width = width;
 	c->form = form;
+	c->mode = mode;
 	for (unsigned i = 0; i < 16; i++)
 		c->gpr[i] = interesting(rng);
 	c->flags = (case_random(rng) & SAFE_FLAGS) | RFL_IF | RFL_FIXED;
@@ -671,13 +690,15 @@ bool case_make(struct case_rng *rng, unsigned row, unsigned width, enum case_for
 		return false;
 	if (b.row->special == S_TARGET && form == FORM_REG && (b.modrm & 7) == 4 && !(b.rex & 1))
 		return false; // RSP cannot be target and stack at once
+	for (unsigned i = 0; i < 16 && mode != INSN_MODE_64; i++)
+		c->gpr[i] = (u32)c->gpr[i];
 	special_after(&b, cs, ss);
 	if (b.target && below(rng, 3) == 0) // edges in memory, too
 		put_arena(c, b.target, b.row->special == S_NONE ? interesting(rng) : get_arena(c, b.target, 8), 8);
 	memset(c->code, 0x90, sizeof(c->code));
 	memcpy(c->code, b.bytes, b.n);
 	c->length = b.n;
-	if (insn_decode_status(&c->insn, INSN_MODE_64, c->code, 15) != INSN_OK)
+	if (insn_decode_status(&c->insn, mode, c->code, 15) != INSN_OK)
 		return rows[row].attr & A_FREE;
 	return c->insn.length == b.n;
 }

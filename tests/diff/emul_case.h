@@ -27,6 +27,7 @@ enum case_feature {
 struct emul_case {
 	unsigned row, width; // width in bits
 	enum case_form form;
+	enum insn_mode mode; // 64 or 32: the latter compares low halves of eight registers
 	u8 code[16];
 	unsigned length;
 	u64 gpr[16], flags;
@@ -48,7 +49,8 @@ unsigned case_rows(void);
 const char *case_row_name(unsigned row);
 enum case_feature case_row_feature(unsigned row);
 const char *case_feature_name(enum case_feature f);
-bool case_has(unsigned row, unsigned width, enum case_form form);
+// In 32-bit mode "64" stands for the default width of stack and branch instructions.
+bool case_has(unsigned row, unsigned width, enum case_form form, enum insn_mode mode);
 bool case_faults_freely(unsigned row); // may raise anything beyond what memory operands raise
 
 bool case_plain_integer(unsigned row);  // neither SSE nor dependent on ring, selectors or faults
@@ -59,11 +61,12 @@ struct case_rng {
 };
 u64 case_random(struct case_rng *r);
 // cs, ss: selectors for far returns. False when the encoding has to be drawn again.
-bool case_make(struct case_rng *r, unsigned row, unsigned width, enum case_form form, u16 cs, u16 ss, struct emul_case *c);
+bool case_make(struct case_rng *r, unsigned row, unsigned width, enum case_form form, enum insn_mode mode, u16 cs, u16 ss,
+	       struct emul_case *c);
 
 // Runs the emulator on the memory at CASE_ARENA, which holds the case's image already.
 struct case_machine {
-	u16 cs, ss, ds, es, fs, gs;
+	u16 cs, cs32, ss, ds, es, fs, gs;
 	u64 xcr0;
 	u64 fs_base, gs_base;
 };

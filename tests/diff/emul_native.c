@@ -29,10 +29,13 @@ struct native_state {
 	u64 entry;      // 144
 	u64 taken;      // 152
 	u8 xmm[16][16]; // 160
+	u32 entry32;    // 416: far pointer into 32-bit code
+	u16 cs32;
 };
 struct native_state native_state __attribute__((used));
 
 void native_run(void);
+void native_run32(void);
 extern char native_back[], native_back_taken[];
 
 #define EACH(op) \
@@ -44,12 +47,13 @@ extern char native_back[], native_back_taken[];
 	op(0) op(1) op(2) op(3) op(4) op(5) op(6) op(7) op(8) op(9) op(10) op(11) op(12) op(13) op(14) op(15)
 #define LOADX(n) "movups native_state+160+16*" #n "(%rip), %xmm" #n "\n"
 #define SAVEX(n) "movups %xmm" #n ", native_state+160+16*" #n "(%rip)\n"
-__asm__(".text\n.globl native_run, native_back, native_back_taken\n"
-	"native_run: push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15\n" EACH_XMM(LOADX)
-	"mov %rsp, native_state+136(%rip)\n"
-	"pushq native_state+128(%rip); popfq\n" EACH(LOAD)
-	"mov native_state+32(%rip), %rsp\n"
-	"jmp *native_state+144(%rip)\n"
+#define ENTER                                                                          \
+	"push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15\n" EACH_XMM(LOADX) \
+	"mov %rsp, native_state+136(%rip)\n"                                           \
+	"pushq native_state+128(%rip); popfq\n" EACH(LOAD) "mov native_state+32(%rip), %rsp\n"
+__asm__(".text\n.globl native_run, native_run32, native_back, native_back_taken\n"
+	"native_run:" ENTER "jmp *native_state+144(%rip)\n"
+	"native_run32:" ENTER "ljmpl *native_state+416(%rip)\n"
 	"native_back_taken: movq $1, native_state+152(%rip)\n"
 	"native_back:\n" EACH(SAVE)
 	"mov %rsp, native_state+32(%rip)\n"
@@ -100,21 +104,28 @@ static bool map_at(u64 at, size_t size, int prot)
 	return mmap((void *)at, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == (void *)at;
 }
 
-static void exit_stub(u8 *at, const char *where)
+// From 32-bit code the way back is a far jump; this program is linked below 4 GiB.
+static void exit_stub(u8 *at, const char *where, enum insn_mode mode, u16 cs)
 {
 	u64 to = (u64)where;
 
+	if (mode == INSN_MODE_32) {
+		at[0] = 0xea;
+		memcpy(at + 1, &to, 4);
+		memcpy(at + 5, &cs, 2);
+		return;
+	}
 	memcpy(at, "\xff\x25\x00\x00\x00\x00", 6); // jmp *0(%rip)
 	memcpy(at + 6, &to, 8);
 }
 
-static void place(const struct emul_case *c)
+static void place(const struct emul_case *c, const struct case_machine *m)
 {
 	u8 *code = (u8 *)CASE_CODE;
 
 	memcpy(code, c->code, c->length);
-	exit_stub(code + c->length, native_back);
-	exit_stub(code + c->length + CASE_TAKEN, native_back_taken);
+	exit_stub(code + c->length, native_back, c->mode, m->cs);
+	exit_stub(code + c->length + CASE_TAKEN, native_back_taken, c->mode, m->cs);
 	memcpy((void *)CASE_ARENA, c->arena, CASE_RW);
 }
 
@@ -131,18 +142,23 @@ static void fill_readonly(const struct emul_case *c)
 	done = true;
 }
 
-static void run_native(const struct emul_case *c, struct emul_outcome *o)
+static void run_native(const struct emul_case *c, const struct case_machine *m, struct emul_outcome *o)
 {
 	fill_readonly(c);
-	place(c);
+	place(c, m);
 	memcpy(native_state.gpr, c->gpr, sizeof(c->gpr));
 	memcpy(native_state.xmm, c->xmm, sizeof(c->xmm));
 	native_state.flags = c->flags;
 	native_state.entry = CASE_CODE;
+	native_state.entry32 = CASE_CODE;
+	native_state.cs32 = m->cs32;
 	native_state.taken = 0;
 	if (!sigsetjmp(fault_exit, 0)) {
 		running = 1;
-		native_run();
+		if (c->mode == INSN_MODE_64)
+			native_run();
+		else
+			native_run32();
 		running = 0;
 		memcpy(o->gpr, native_state.gpr, sizeof(o->gpr));
 		memcpy(o->xmm, native_state.xmm, sizeof(o->xmm));
@@ -188,6 +204,8 @@ static bool feature(enum case_feature f)
 
 static void selectors(struct case_machine *m)
 {
+	m->cs32 = 0x23; // Linux' user code segment for 32-bit programs
+	__asm__ volatile("mov %%ss, %%eax; mov %%eax, %%ds; mov %%eax, %%es" ::: "rax");
 	__asm__("mov %%cs, %0" : "=r"(m->cs));
 	__asm__("mov %%ss, %0" : "=r"(m->ss));
 	__asm__("mov %%ds, %0" : "=r"(m->ds));
@@ -220,15 +238,15 @@ struct totals {
 };
 
 static void one_case(struct case_rng *rng, const struct options *opt, const struct case_machine *m, unsigned row,
-		     unsigned width, enum case_form form, struct totals *t)
+		     unsigned width, enum case_form form, enum insn_mode mode, struct totals *t)
 {
 	static struct emul_case c;
 	static struct emul_outcome want, got;
 	bool unsupported;
 
-	while (!case_make(rng, row, width, form, m->cs, m->ss, &c))
+	while (!case_make(rng, row, width, form, mode, mode == INSN_MODE_64 ? m->cs : m->cs32, m->ss, &c))
 		t->redrawn++;
-	run_native(&c, &want);
+	run_native(&c, m, &want);
 	memcpy((void *)CASE_ARENA, c.arena, CASE_RW);
 	case_emulate(&c, m, &got, &unsupported);
 	t->cases++;
@@ -246,21 +264,22 @@ static void one_case(struct case_rng *rng, const struct options *opt, const stru
 static const char *const form_names[] = {"reg", "mem", "lock", "-"};
 
 static void one_row(struct case_rng *rng, const struct options *opt, const struct case_machine *m, unsigned row,
-		    struct totals *t)
+		    enum insn_mode mode, struct totals *t)
 {
 	u64 before = t->cases, bad = t->mismatches;
 	char widths[FORM_COUNT][24] = {""};
 
 	for (enum case_form form = 0; form < FORM_COUNT; form++)
 		for (unsigned width = 8; width <= 64; width *= 2) {
-			if (!case_has(row, width, form))
+			if (!case_has(row, width, form, mode))
 				continue;
-			sprintf(widths[form] + strlen(widths[form]), " %u", width);
+			sprintf(widths[form] + strlen(widths[form]), " %u",
+				width == 64 && mode == INSN_MODE_32 ? 32 : width);
 			t->combinations++;
 			for (unsigned i = 0; i < opt->cases; i++)
-				one_case(rng, opt, m, row, width, form, t);
+				one_case(rng, opt, m, row, width, form, mode, t);
 		}
-	if (opt->quiet)
+	if (opt->quiet || t->cases == before)
 		return;
 	printf("  %-18s", case_row_name(row));
 	for (enum case_form form = 0; form < FORM_COUNT; form++)
@@ -269,11 +288,38 @@ static void one_row(struct case_rng *rng, const struct options *opt, const struc
 	printf(" %llu cases%s\n", (unsigned long long)(t->cases - before), t->mismatches > bad ? "  DIFFERS" : "");
 }
 
+// Some kernels, and all that run as paravirtual guests, offer no 32-bit code segment.
+static bool has_code32(u16 sel)
+{
+	u32 rights = 0;
+	bool ok;
+
+	__asm__("lar %2, %0; setz %1" : "+r"(rights), "=q"(ok) : "r"((u32)sel) : "cc");
+	return ok && (rights & 0xe00000) == 0xc00000;
+}
+
+static void all_rows(struct case_rng *rng, const struct options *opt, const struct case_machine *m, enum insn_mode mode,
+		     struct totals *t)
+{
+	if (!opt->quiet)
+		printf("%u-bit mode:\n", mode == INSN_MODE_64 ? 64 : 32);
+	for (unsigned row = 0; row < case_rows(); row++) {
+		if (feature(case_row_feature(row))) {
+			one_row(rng, opt, m, row, mode, t);
+			continue;
+		}
+		if (!opt->quiet)
+			printf("  %-18s skipped: this machine has no %s\n", case_row_name(row),
+			       case_feature_name(case_row_feature(row)));
+		t->skipped_rows++;
+	}
+}
+
 static void not_covered(void)
 {
 	printf("not in this test: INT n, INT3, SYSCALL, SYSENTER (they enter this host's kernel); RDTSC, RDPMC, CPUID, SGDT,"
 	       " STR, SMSW (host dependent); loads of segment registers, LAR, LSL, VERR, VERW (host's GDT);\n"
-	       "  ring-0 behaviour of system instructions, 16- and 32-bit modes (unit tests, bare-machine test kernel)\n");
+	       "  ring-0 behaviour of system instructions, 16-bit mode (unit tests, bare-machine test kernel)\n");
 }
 
 static bool parse(int argc, char **argv, struct options *o)
@@ -316,16 +362,11 @@ int main(int argc, char **argv)
 	catch_signals();
 	selectors(&m);
 	rng.s = opt.seed;
-	for (unsigned row = 0; row < case_rows(); row++) {
-		if (!feature(case_row_feature(row))) {
-			if (!opt.quiet)
-				printf("  %-18s skipped: this machine has no %s\n", case_row_name(row),
-				       case_feature_name(case_row_feature(row)));
-			t.skipped_rows++;
-			continue;
-		}
-		one_row(&rng, &opt, &m, row, &t);
-	}
+	all_rows(&rng, &opt, &m, INSN_MODE_64, &t);
+	if (has_code32(m.cs32))
+		all_rows(&rng, &opt, &m, INSN_MODE_32, &t);
+	else
+		printf("32-bit mode: skipped, this host's kernel has no 32-bit code segment\n");
 	if (!opt.quiet)
 		not_covered();
 	printf("emul_native: seed %llu: %u combinations, %llu cases, %llu of them faulting, %u rows skipped, %llu differences\n",

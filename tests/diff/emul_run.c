@@ -34,6 +34,8 @@ static u64 descriptor(u64 at)
 {
 	if (at == GDT_AT + (machine->cs & ~7u))
 		return 0x00affb000000ffff;
+	if (at == GDT_AT + (machine->cs32 & ~7u))
+		return 0x00cffb000000ffff;
 	if (at == GDT_AT + (machine->ss & ~7u))
 		return 0x00cff3000000ffff;
 	return 0;
@@ -106,10 +108,12 @@ static void machine_state(struct x86_cpu *cpu, const struct emul_case *c, const 
 		cpu->seg[i].attr = SEG_ATTR_UNUSABLE;
 	cpu->seg[SEG_CS] = (struct x86_segment){.selector = m->cs, .attr = 0xa0fb, .limit = ~0u};
 	cpu->seg[SEG_SS] = (struct x86_segment){.selector = m->ss, .attr = 0xc0f3, .limit = ~0u};
-	cpu->seg[SEG_DS].selector = m->ds;
-	cpu->seg[SEG_ES].selector = m->es;
+	cpu->seg[SEG_DS] = (struct x86_segment){.selector = m->ds, .attr = 0xc0f3, .limit = ~0u};
+	cpu->seg[SEG_ES] = (struct x86_segment){.selector = m->es, .attr = 0xc0f3, .limit = ~0u};
 	cpu->seg[SEG_FS].selector = m->fs;
 	cpu->seg[SEG_GS].selector = m->gs;
+	if (c->mode == INSN_MODE_32)
+		cpu->seg[SEG_CS] = (struct x86_segment){.selector = m->cs32, .attr = 0xc0fb, .limit = ~0u};
 	cpu->gdtr = (struct x86_table){GDT_AT, 0x7f};
 	cpu->ldtr.attr = SEG_ATTR_UNUSABLE;
 }
@@ -194,13 +198,15 @@ static bool upper_undefined(const struct emul_case *c, unsigned reg)
 {
 	ZydisMnemonic m = c->insn.d.mnemonic;
 
+	if (c->mode == INSN_MODE_32)
+		return true;
 	return (m == ZYDIS_MNEMONIC_BSF || m == ZYDIS_MNEMONIC_BSR) && c->width == 32 &&
 	       insn_gpr_number(c->insn.op[0].reg.value) == (int)reg;
 }
 
 void case_print(const struct emul_case *c)
 {
-	printf("    %s width %u:", case_row_name(c->row), c->width);
+	printf("    %s width %u, %u-bit mode:", case_row_name(c->row), c->width, c->mode == INSN_MODE_64 ? 64 : 32);
 	for (unsigned i = 0; i < c->length; i++)
 		printf(" %02x", c->code[i]);
 	printf("  flags %llx rax %llx rcx %llx rdx %llx rbx %llx\n", (unsigned long long)c->flags,
@@ -235,7 +241,7 @@ bool case_compare(const struct emul_case *c, const struct emul_outcome *want, co
 		differs(&d, "vector, error", 0, (u64)want->vector << 32 | want->error, (u64)got->vector << 32 | got->error);
 	if (want->vector == VEC_PF && (want->cr2 != got->cr2 || d.found))
 		differs(&d, "cr", 2, want->cr2, got->cr2);
-	for (unsigned i = 0; i < 16 && !any_result; i++) {
+	for (unsigned i = 0; i < (c->mode == INSN_MODE_64 ? 16 : 8) && !any_result; i++) {
 		u64 m = upper_undefined(c, i) ? 0xffffffff : ~0ull;
 
 		if ((want->gpr[i] ^ got->gpr[i]) & m)

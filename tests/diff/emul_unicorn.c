@@ -14,12 +14,30 @@
 #define PLANT_EVERY 97
 #define MISMATCHES_SHOWN 12
 
-static const int registers[] = {
-	UC_X86_REG_RAX, UC_X86_REG_RCX, UC_X86_REG_RDX, UC_X86_REG_RBX, UC_X86_REG_RSP, UC_X86_REG_RBP, UC_X86_REG_RSI,
-	UC_X86_REG_RDI, UC_X86_REG_R8, UC_X86_REG_R9, UC_X86_REG_R10, UC_X86_REG_R11, UC_X86_REG_R12, UC_X86_REG_R13,
-	UC_X86_REG_R14, UC_X86_REG_R15, UC_X86_REG_EFLAGS, UC_X86_REG_RIP,
+#define REGISTER_COUNT 18
+static const int registers[2][REGISTER_COUNT] = {
+	[INSN_MODE_64] = {UC_X86_REG_RAX, UC_X86_REG_RCX, UC_X86_REG_RDX, UC_X86_REG_RBX, UC_X86_REG_RSP, UC_X86_REG_RBP,
+			  UC_X86_REG_RSI, UC_X86_REG_RDI, UC_X86_REG_EFLAGS, UC_X86_REG_RIP, UC_X86_REG_R8, UC_X86_REG_R9,
+			  UC_X86_REG_R10, UC_X86_REG_R11, UC_X86_REG_R12, UC_X86_REG_R13, UC_X86_REG_R14, UC_X86_REG_R15},
+	[INSN_MODE_32] = {UC_X86_REG_EAX, UC_X86_REG_ECX, UC_X86_REG_EDX, UC_X86_REG_EBX, UC_X86_REG_ESP, UC_X86_REG_EBP,
+			  UC_X86_REG_ESI, UC_X86_REG_EDI, UC_X86_REG_EFLAGS, UC_X86_REG_EIP},
 };
-#define REGISTER_COUNT ARRAY_SIZE(registers)
+
+// Values in the order of the table: eight registers, flags, instruction pointer, the other eight.
+struct register_file {
+	u64 low[8], flags, rip, high[8];
+	void *at[REGISTER_COUNT];
+	int count;
+};
+
+static void point(struct register_file *f, enum insn_mode mode)
+{
+	u64 *v = f->low;
+
+	f->count = mode == INSN_MODE_64 ? REGISTER_COUNT : 10;
+	for (unsigned i = 0; i < REGISTER_COUNT; i++)
+		f->at[i] = i < 8 ? &v[i] : i == 8 ? &f->flags : i == 9 ? &f->rip : &f->high[i - 10];
+}
 
 // Cases in which Unicorn 2.0.1 is known to be wrong: the machine, which is asked first, agrees with the emulator there.
 enum defect { DEFECT_NONE, DEFECT_LOCK_NEG, DEFECT_SHLD_RIP, DEFECT_CMPXCHG32, DEFECT_COUNT };
@@ -69,37 +87,33 @@ static enum defect known_defect(const struct emul_case *c)
 
 static void load(uc_engine *uc, const struct emul_case *c)
 {
-	u64 v[REGISTER_COUNT];
-	void *p[REGISTER_COUNT];
+	struct register_file f = {.flags = c->flags, .rip = CASE_CODE};
 	u8 code[16 + CASE_TAKEN + 16];
 
+	point(&f, c->mode);
 	memset(code, 0x90, sizeof(code));
 	memcpy(code, c->code, c->length);
-	memcpy(v, c->gpr, sizeof(c->gpr));
-	v[16] = c->flags;
-	v[17] = CASE_CODE;
-	for (unsigned i = 0; i < REGISTER_COUNT; i++)
-		p[i] = &v[i];
+	memcpy(f.low, c->gpr, sizeof(f.low));
+	memcpy(f.high, c->gpr + 8, sizeof(f.high));
 	uc_mem_write(uc, CASE_CODE, code, sizeof(code));
 	uc_mem_write(uc, CASE_ARENA, c->arena, CASE_SIZE);
-	uc_reg_write_batch(uc, (int *)(uintptr_t)registers, p, REGISTER_COUNT);
+	uc_reg_write_batch(uc, (int *)(uintptr_t)registers[c->mode], f.at, f.count);
 }
 
 // False: Unicorn faulted.
 static bool run(uc_engine *uc, const struct emul_case *c, struct emul_outcome *o)
 {
-	u64 v[REGISTER_COUNT];
-	void *p[REGISTER_COUNT];
+	struct register_file f = {0};
 	uc_err e;
 
 	load(uc, c);
 	e = uc_emu_start(uc, CASE_CODE, CASE_CODE + c->length, 0, case_repeats(c->row) ? 0 : 1);
-	for (unsigned i = 0; i < REGISTER_COUNT; i++)
-		p[i] = &v[i];
-	uc_reg_read_batch(uc, (int *)(uintptr_t)registers, p, REGISTER_COUNT);
-	memcpy(o->gpr, v, sizeof(o->gpr));
-	o->flags = v[16];
-	o->rip = v[17];
+	point(&f, c->mode);
+	uc_reg_read_batch(uc, (int *)(uintptr_t)registers[c->mode], f.at, f.count);
+	memcpy(o->gpr, f.low, sizeof(f.low));
+	memcpy(o->gpr + 8, f.high, sizeof(f.high));
+	o->flags = f.flags;
+	o->rip = f.rip;
 	o->vector = -1;
 	o->error = 0;
 	memcpy(o->xmm, c->xmm, sizeof(o->xmm));
@@ -119,14 +133,14 @@ static void plant(unsigned kind, struct emul_outcome *o)
 }
 
 static void one_case(uc_engine *uc, struct case_rng *rng, const struct options *opt, unsigned row, unsigned width,
-		     enum case_form form, struct totals *t)
+		     enum case_form form, enum insn_mode mode, struct totals *t)
 {
 	static struct emul_case c;
 	static struct emul_outcome want, got;
-	const struct case_machine m = {.cs = 0x33, .ss = 0x2b};
+	const struct case_machine m = {.cs = 0x33, .cs32 = 0x23, .ss = 0x2b, .ds = 0x2b, .es = 0x2b};
 	bool unsupported, ran;
 
-	while (!case_make(rng, row, width, form, m.cs, m.ss, &c))
+	while (!case_make(rng, row, width, form, mode, m.cs, m.ss, &c))
 		;
 	memcpy((void *)CASE_ARENA, c.arena, CASE_SIZE);
 	case_emulate(&c, &m, &got, &unsupported);
@@ -151,7 +165,8 @@ static void one_case(uc_engine *uc, struct case_rng *rng, const struct options *
 	}
 }
 
-static void one_row(uc_engine *uc, struct case_rng *rng, const struct options *opt, unsigned row, struct totals *t)
+static void one_row(uc_engine *uc, struct case_rng *rng, const struct options *opt, unsigned row, enum insn_mode mode,
+		    struct totals *t)
 {
 	const char *skip = skip_reason(row);
 	u64 bad = t->mismatches, before = t->cases;
@@ -164,12 +179,12 @@ static void one_row(uc_engine *uc, struct case_rng *rng, const struct options *o
 	}
 	for (enum case_form form = 0; form < FORM_COUNT; form++)
 		for (unsigned width = 8; width <= 64; width *= 2)
-			if (case_has(row, width, form)) {
+			if (case_has(row, width, form, mode)) {
 				t->combinations++;
 				for (unsigned i = 0; i < opt->cases; i++)
-					one_case(uc, rng, opt, row, width, form, t);
+					one_case(uc, rng, opt, row, width, form, mode, t);
 			}
-	if (!opt->quiet)
+	if (!opt->quiet && t->cases > before)
 		printf("  %-18s %llu cases%s\n", case_row_name(row), (unsigned long long)(t->cases - before),
 		       t->mismatches > bad ? "  DIFFERS" : "");
 }
@@ -194,14 +209,29 @@ static bool parse(int argc, char **argv, struct options *o)
 	return true;
 }
 
-static bool set_up(uc_engine **uc)
+static uc_engine *open_engine(enum insn_mode mode)
 {
-	void *arena = mmap((void *)CASE_ARENA, CASE_SIZE, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	uc_engine *uc;
 
-	return arena == (void *)CASE_ARENA && uc_open(UC_ARCH_X86, UC_MODE_64, uc) == UC_ERR_OK &&
-	       uc_mem_map(*uc, CASE_CODE & ~PAGE_MASK, PAGE_SIZE, UC_PROT_ALL) == UC_ERR_OK &&
-	       uc_mem_map(*uc, CASE_ARENA, CASE_SIZE, UC_PROT_READ | UC_PROT_WRITE) == UC_ERR_OK;
+	if (uc_open(UC_ARCH_X86, mode == INSN_MODE_64 ? UC_MODE_64 : UC_MODE_32, &uc) != UC_ERR_OK ||
+	    uc_mem_map(uc, CASE_CODE & ~PAGE_MASK, PAGE_SIZE, UC_PROT_ALL) != UC_ERR_OK ||
+	    uc_mem_map(uc, CASE_ARENA, CASE_SIZE, UC_PROT_READ | UC_PROT_WRITE) != UC_ERR_OK)
+		return NULL;
+	return uc;
+}
+
+static bool all_rows(struct case_rng *rng, const struct options *opt, enum insn_mode mode, struct totals *t)
+{
+	uc_engine *uc = open_engine(mode);
+
+	if (!uc)
+		return false;
+	if (!opt->quiet)
+		printf("%u-bit mode:\n", mode == INSN_MODE_64 ? 64 : 32);
+	for (unsigned row = 0; row < case_rows(); row++)
+		one_row(uc, rng, opt, row, mode, t);
+	uc_close(uc);
+	return true;
 }
 
 int main(int argc, char **argv)
@@ -209,24 +239,22 @@ int main(int argc, char **argv)
 	struct options opt;
 	struct case_rng rng;
 	struct totals t = {0};
-	uc_engine *uc;
 
 	if (!parse(argc, argv, &opt)) {
 		fprintf(stderr, "usage: emul_unicorn [--seed N] [--cases N] [--plant N] [--quiet]\n");
 		return 2;
 	}
-	if (!set_up(&uc)) {
+	rng.s = opt.seed;
+	if (mmap((void *)CASE_ARENA, CASE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+		 -1, 0) != (void *)CASE_ARENA ||
+	    !all_rows(&rng, &opt, INSN_MODE_64, &t) || !all_rows(&rng, &opt, INSN_MODE_32, &t)) {
 		fprintf(stderr, "emul_unicorn: cannot set up\n");
 		return 2;
 	}
-	rng.s = opt.seed;
-	for (unsigned row = 0; row < case_rows(); row++)
-		one_row(uc, &rng, &opt, row, &t);
 	for (unsigned i = 1; i < DEFECT_COUNT && !opt.quiet; i++)
 		printf("  %llu cases left out: %s\n", (unsigned long long)t.defects[i], defect_names[i]);
 	printf("emul_unicorn: seed %llu: %u combinations, %llu cases, %llu faulting ones left out, %u rows skipped, %llu differences\n",
 	       (unsigned long long)opt.seed, t.combinations, (unsigned long long)t.cases, (unsigned long long)t.faults,
 	       t.rows_skipped, (unsigned long long)t.mismatches);
-	uc_close(uc);
 	return t.mismatches != 0;
 }
