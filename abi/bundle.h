@@ -16,7 +16,7 @@
 #define TZ_BUNDLE_FILES "files/"
 
 #define TZ_VMS_MAX 64
-#define TZ_NAME_MAX 63       // bytes, without the NUL, as all below
+#define TZ_NAME_MAX 63 // bytes, without the NUL, as all below
 #define TZ_CMDLINE_MAX 4095
 #define TZ_FILE_NAME_MAX 31
 #define TZ_GROUP_MAX 31

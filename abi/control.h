@@ -17,9 +17,9 @@ enum tz_control_error {
 	TZ_RPC_NO_METHOD = -32601,
 	TZ_RPC_INVALID_PARAMS = -32602,
 	TZ_RPC_INTERNAL = -32603,
-	TZ_RPC_NO_VM = -32000,      // no VM of that name
-	TZ_RPC_STATE = -32001,      // the VM is not in a state that allows it
-	TZ_RPC_NO_MEMORY = -32002,  // out of memory or another resource
+	TZ_RPC_NO_VM = -32000,     // no VM of that name
+	TZ_RPC_STATE = -32001,     // the VM is not in a state that allows it
+	TZ_RPC_NO_MEMORY = -32002, // out of memory or another resource
 	TZ_RPC_UNSUPPORTED = -32003,
 };
 

@@ -154,7 +154,7 @@ static bool check_value(struct cursor *c, int depth)
 
 bool json_valid(const char *text, size_t len)
 {
-	struct cursor c = { text, text + len };
+	struct cursor c = {text, text + len};
 
 	if (!check_value(&c, 0))
 		return false;
@@ -169,7 +169,7 @@ bool json_parse(struct json_doc *doc, const char *text, size_t len, struct json_
 	jsmn_parser parser;
 	int n;
 
-	*doc = (struct json_doc){ .text = text, .len = len, .token = tokens };
+	*doc = (struct json_doc){.text = text, .len = len, .token = tokens};
 	if (len > INT32_MAX || !json_valid(text, len))
 		return false;
 	jsmn_init(&parser);
@@ -187,7 +187,7 @@ static const struct json_token *token_of(struct json_value v)
 
 struct json_value json_root(const struct json_doc *doc)
 {
-	return doc->count ? (struct json_value){ doc, 0 } : (struct json_value){ NULL, 0 };
+	return doc->count ? (struct json_value){doc, 0} : (struct json_value){NULL, 0};
 }
 
 enum json_kind json_kind(struct json_value v)
@@ -238,16 +238,16 @@ static unsigned skip_value(const struct json_doc *doc, unsigned i)
 struct json_value json_member(struct json_value object, const char *name)
 {
 	if (json_kind(object) != JSON_OBJECT)
-		return (struct json_value){ NULL, 0 };
+		return (struct json_value){NULL, 0};
 	const struct json_doc *doc = object.doc;
 	unsigned i = object.index + 1;
 
 	for (unsigned n = json_count(object); n > 0 && i + 1 < doc->count; n--) {
-		if (json_string_is((struct json_value){ doc, i }, name))
-			return (struct json_value){ doc, i + 1 };
+		if (json_string_is((struct json_value){doc, i}, name))
+			return (struct json_value){doc, i + 1};
 		i = skip_value(doc, i + 1);
 	}
-	return (struct json_value){ NULL, 0 };
+	return (struct json_value){NULL, 0};
 }
 
 bool json_member_at(struct json_value object, unsigned n, struct json_value *name, struct json_value *value)
@@ -258,20 +258,20 @@ bool json_member_at(struct json_value object, unsigned n, struct json_value *nam
 
 	while (n-- > 0)
 		i = skip_value(object.doc, i + 1);
-	*name = (struct json_value){ object.doc, i };
-	*value = (struct json_value){ object.doc, i + 1 };
+	*name = (struct json_value){object.doc, i};
+	*value = (struct json_value){object.doc, i + 1};
 	return true;
 }
 
 struct json_value json_at(struct json_value array, unsigned n)
 {
 	if (json_kind(array) != JSON_ARRAY || n >= json_count(array))
-		return (struct json_value){ NULL, 0 };
+		return (struct json_value){NULL, 0};
 	unsigned i = array.index + 1;
 
 	while (n-- > 0 && i < array.doc->count)
 		i = skip_value(array.doc, i);
-	return (struct json_value){ array.doc, i };
+	return (struct json_value){array.doc, i};
 }
 
 // One byte of a string, or -1. The text between *p and end holds complete escapes.
@@ -292,7 +292,7 @@ static int next_byte(const char **p, const char *end)
 	}
 	if (ch < 0x80)
 		return ch;
-	if ((ch != 0xc2 && ch != 0xc3) || *p >= end || ((u8)**p & 0xc0) != 0x80)
+	if ((ch != 0xc2 && ch != 0xc3) || *p >= end || ((u8) * *p & 0xc0) != 0x80)
 		return -1;
 	return (ch & 3) << 6 | ((u8) * (*p)++ & 0x3f);
 }
@@ -393,7 +393,7 @@ static void put_value(struct json_out *j, const char *s, size_t n)
 
 void json_init(struct json_out *j, char *buf, size_t size)
 {
-	*j = (struct json_out){ .buf = buf, .size = size };
+	*j = (struct json_out){.buf = buf, .size = size};
 }
 
 void json_object(struct json_out *j)
@@ -427,10 +427,10 @@ void json_put_bytes(struct json_out *j, const void *bytes, size_t n)
 
 	put_value(j, "\"", 1);
 	for (size_t i = 0; i < n; i++) {
-		char esc[6] = { '\\', 'u', '0', '0', hex[b[i] >> 4], hex[b[i] & 15] };
+		char esc[6] = {'\\', 'u', '0', '0', hex[b[i] >> 4], hex[b[i] & 15]};
 
 		if (b[i] == '"' || b[i] == '\\')
-			put(j, (const char[]){ '\\', (char)b[i] }, 2);
+			put(j, (const char[]){'\\', (char)b[i]}, 2);
 		else if (b[i] >= 0x20 && b[i] < 0x7f)
 			put(j, (const char *)&b[i], 1);
 		else

@@ -35,8 +35,9 @@ static void add_entry(struct archive *a, const char *name, const void *data, siz
 	size_t name_size = strlen(name) + 1;
 	bool trailer = !strcmp(name, TZ_CPIO_TRAILER);
 	// inode, mode, uid, gid, links, mtime, size, device (2), rdev (2), name size, check
-	char *head = xprintf(TZ_CPIO_MAGIC "%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X", trailer ? 0 : ++a->inode,
-			     trailer ? 0 : 0100644, 0, 0, 1, 0, (unsigned)n, 0, 0, 0, 0, (unsigned)name_size, 0);
+	char *head =
+		xprintf(TZ_CPIO_MAGIC "%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X", trailer ? 0 : ++a->inode,
+			trailer ? 0 : 0100644, 0, 0, 1, 0, (unsigned)n, 0, 0, 0, 0, (unsigned)name_size, 0);
 
 	put(a, head, TZ_CPIO_HEADER);
 	put(a, name, name_size);
@@ -49,7 +50,8 @@ static void add_entry(struct archive *a, const char *name, const void *data, siz
 static unsigned file_index(struct archive *a, const struct vm_blob *blob)
 {
 	for (unsigned i = 0; i < a->blobs; i++)
-		if (a->blob[i]->data.len == blob->data.len && !memcmp(a->blob[i]->data.data, blob->data.data, blob->data.len))
+		if (a->blob[i]->data.len == blob->data.len &&
+		    !memcmp(a->blob[i]->data.data, blob->data.data, blob->data.len))
 			return i;
 	a->blob[a->blobs] = blob;
 	return a->blobs++;
@@ -87,7 +89,7 @@ static void describe(struct json_out *j, struct archive *a, const struct vm_file
 
 bool archive_write(const char *path, const struct vm_file *vm, unsigned count)
 {
-	struct archive a = { .fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600) };
+	struct archive a = {.fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)};
 	char *text = xalloc(TZ_VMS_JSON_MAX);
 	struct json_out j;
 

@@ -20,11 +20,11 @@ struct channel_pending {
 	void *arg;
 };
 
-static const struct json_value absent = { NULL, 0 };
+static const struct json_value absent = {NULL, 0};
 
 void channel_init(struct channel *c, int fd, channel_note_fn *note, void *arg)
 {
-	*c = (struct channel){ .fd = fd, .note = note, .note_arg = arg };
+	*c = (struct channel){.fd = fd, .note = note, .note_arg = arg};
 	c->token = xalloc(TOKENS_MAX * sizeof(*c->token));
 }
 
@@ -61,7 +61,7 @@ u64 channel_request(struct channel *c, const char *method, const char *params, s
 	bytes_printf(&c->out, "{\"jsonrpc\":\"2.0\"");
 	if (fn) {
 		p = xalloc(sizeof(*p));
-		*p = (struct channel_pending){ .next = c->pending, .id = ++c->last_id, .fn = fn, .arg = arg };
+		*p = (struct channel_pending){.next = c->pending, .id = ++c->last_id, .fn = fn, .arg = arg};
 		c->pending = p;
 		bytes_printf(&c->out, ",\"id\":%llu", (unsigned long long)p->id);
 	}

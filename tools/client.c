@@ -15,21 +15,22 @@
 
 static void usage(FILE *to, const struct verb *v)
 {
-	fprintf(to, "Usage: trapeze %s [--control SOCKET]%s%s\n%s.\n\n"
-		    "  --control SOCKET    of the running machine (default $TRAPEZE_CONTROL)\n  --help\n",
+	fprintf(to,
+		"Usage: trapeze %s [--control SOCKET]%s%s\n%s.\n\n"
+		"  --control SOCKET    of the running machine (default $TRAPEZE_CONTROL)\n  --help\n",
 		v->name, *v->args ? " " : "", v->args, v->summary);
 }
 
 int client_options(struct client *c, const struct verb *v, int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{ "control", required_argument, NULL, 'c' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
+		{"control", required_argument, NULL, 'c'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
 	};
 	int opt;
 
-	*c = (struct client){ .socket = getenv("TRAPEZE_CONTROL") };
+	*c = (struct client){.socket = getenv("TRAPEZE_CONTROL")};
 	optind = 1;
 	opterr = 0;
 	while ((opt = getopt_long(argc, argv, ":", longs, NULL)) != -1) {
@@ -38,7 +39,8 @@ int client_options(struct client *c, const struct verb *v, int argc, char **argv
 			return EXIT_OK;
 		}
 		if (opt != 'c') {
-			complain(opt == ':' ? "%s: option '%s' needs an argument" : "%s: unknown or ambiguous option '%s'",
+			complain(opt == ':' ? "%s: option '%s' needs an argument"
+					    : "%s: unknown or ambiguous option '%s'",
 				 v->name, argv[optind - 1]);
 			usage(stderr, v);
 			return EXIT_USAGE;
@@ -61,8 +63,8 @@ int client_options(struct client *c, const struct verb *v, int argc, char **argv
 
 static int connect_to(const char *path)
 {
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	struct timeval limit = { .tv_sec = REPLY_SECONDS };
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	struct timeval limit = {.tv_sec = REPLY_SECONDS};
 	int fd;
 
 	if (strlen(path) >= sizeof(a.sun_path)) {
@@ -120,7 +122,7 @@ static bool take_reply(struct client *c, struct json_value *result)
 
 bool client_call_params(struct client *c, const char *method, const char *params, size_t n, struct json_value *result)
 {
-	struct bytes line = { 0 };
+	struct bytes line = {0};
 	int fd = connect_to(c->socket);
 	char name[256];
 	struct json_out j;
@@ -136,7 +138,8 @@ bool client_call_params(struct client *c, const char *method, const char *params
 	}
 	bytes_printf(&line, "}\n");
 	bytes_drop(&c->reply, c->reply.len);
-	bool ok = write_all(fd, line.data, line.len) ? read_line(fd, &c->reply) : complain("%s: %s", c->socket, strerror(errno));
+	bool ok = write_all(fd, line.data, line.len) ? read_line(fd, &c->reply)
+						     : complain("%s: %s", c->socket, strerror(errno));
 
 	close(fd);
 	bytes_free(&line);

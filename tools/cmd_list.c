@@ -27,7 +27,8 @@ int cmd_list(const struct verb *v, int argc, char **argv)
 			found = true;
 			printf("%-40s %5u %5llu %5llu  %-10s %9.1f\n", name, i + 1,
 			       (unsigned long long)(client_u64(vm, "memory") / MIB),
-			       (unsigned long long)client_u64(vm, "vcpus"), client_string(vm, "state", state, sizeof(state)),
+			       (unsigned long long)client_u64(vm, "vcpus"),
+			       client_string(vm, "state", state, sizeof(state)),
 			       (double)client_u64(vm, "run_ns") / 1e9);
 		}
 		if (c.args && !found)

@@ -121,7 +121,7 @@ static void to_stdout(struct session *s, const void *bytes, size_t n)
 
 static void show_line(struct session *s, struct session_vm *vm, size_t n, bool ended)
 {
-	struct bytes out = { 0 };
+	struct bytes out = {0};
 
 	bytes_printf(&out, "%s| ", vm->file->name);
 	bytes_add(&out, vm->line.data, n);

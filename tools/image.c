@@ -55,7 +55,7 @@ static void inspect_bzimage(struct image *img, const u8 *d, size_t size)
 
 void image_inspect(struct image *img, const u8 *d, size_t size)
 {
-	*img = (struct image){ .kind = IMAGE_UNKNOWN };
+	*img = (struct image){.kind = IMAGE_UNKNOWN};
 	if (size >= 5 && !memcmp(d, "\177ELF", 4)) {
 		img->kind = d[4] == 2 ? IMAGE_ELF64 : IMAGE_ELF32;
 	} else if (size >= BZ_BOOT_FLAG + 2 && le16(d + BZ_BOOT_FLAG) == BZ_BOOT_FLAG_VALUE &&

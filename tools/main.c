@@ -6,13 +6,13 @@
 #include "tools/client.h"
 
 static const struct verb verbs[] = {
-	{ "run", "[options] VMFILE...", "Boot the hypervisor in QEMU with these VMs", cmd_run, 0, 0 },
-	{ "list", "[VM]", "List the VMs of a running machine", cmd_list, 0, 1 },
-	{ "info", "", "Show what the machine is and has left", cmd_info, 0, 0 },
-	{ "stats", "", "Print the statistics as JSON", cmd_stats, 0, 0 },
-	{ "destroy", "VM", "End a VM at once", cmd_destroy, 1, 1 },
-	{ "dmesg", "", "Print the hypervisor's log", cmd_dmesg, 0, 0 },
-	{ "call", "METHOD [PARAMS]", "Call any method of the control channel; PARAMS is JSON", cmd_call, 1, 2 },
+	{"run", "[options] VMFILE...", "Boot the hypervisor in QEMU with these VMs", cmd_run, 0, 0},
+	{"list", "[VM]", "List the VMs of a running machine", cmd_list, 0, 1},
+	{"info", "", "Show what the machine is and has left", cmd_info, 0, 0},
+	{"stats", "", "Print the statistics as JSON", cmd_stats, 0, 0},
+	{"destroy", "VM", "End a VM at once", cmd_destroy, 1, 1},
+	{"dmesg", "", "Print the hypervisor's log", cmd_dmesg, 0, 0},
+	{"call", "METHOD [PARAMS]", "Call any method of the control channel; PARAMS is JSON", cmd_call, 1, 2},
 };
 
 static void usage(FILE *to)

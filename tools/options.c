@@ -31,23 +31,34 @@ static const char usage_text[] =
 	"run, 10 a VM crashed, 12 the hypervisor died, 14 QEMU did not start, 124 time-out, 130 interrupted;\n"
 	"(v << 1) | 1 when a lone VM writes v to port 0xf4.\n";
 
-enum { OPT_CPUS = 256, OPT_MEMORY, OPT_TIMEOUT, OPT_STATS, OPT_CONTROL, OPT_ICOUNT, OPT_MACHINE_ARG, OPT_HV_ARG, OPT_GDB,
-       OPT_VERSION, OPT_HELP };
+enum {
+	OPT_CPUS = 256,
+	OPT_MEMORY,
+	OPT_TIMEOUT,
+	OPT_STATS,
+	OPT_CONTROL,
+	OPT_ICOUNT,
+	OPT_MACHINE_ARG,
+	OPT_HV_ARG,
+	OPT_GDB,
+	OPT_VERSION,
+	OPT_HELP
+};
 
 static const struct option longs[] = {
-	{ "cpus", required_argument, NULL, OPT_CPUS },
-	{ "memory", required_argument, NULL, OPT_MEMORY },
-	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
-	{ "stats", required_argument, NULL, OPT_STATS },
-	{ "control", required_argument, NULL, OPT_CONTROL },
-	{ "icount", no_argument, NULL, OPT_ICOUNT },
-	{ "machine-arg", required_argument, NULL, OPT_MACHINE_ARG },
-	{ "hv-arg", required_argument, NULL, OPT_HV_ARG },
-	{ "gdb", required_argument, NULL, OPT_GDB },
-	{ "verbose", no_argument, NULL, 'v' },
-	{ "version", no_argument, NULL, OPT_VERSION },
-	{ "help", no_argument, NULL, OPT_HELP },
-	{ NULL, 0, NULL, 0 },
+	{"cpus", required_argument, NULL, OPT_CPUS},
+	{"memory", required_argument, NULL, OPT_MEMORY},
+	{"timeout", required_argument, NULL, OPT_TIMEOUT},
+	{"stats", required_argument, NULL, OPT_STATS},
+	{"control", required_argument, NULL, OPT_CONTROL},
+	{"icount", no_argument, NULL, OPT_ICOUNT},
+	{"machine-arg", required_argument, NULL, OPT_MACHINE_ARG},
+	{"hv-arg", required_argument, NULL, OPT_HV_ARG},
+	{"gdb", required_argument, NULL, OPT_GDB},
+	{"verbose", no_argument, NULL, 'v'},
+	{"version", no_argument, NULL, OPT_VERSION},
+	{"help", no_argument, NULL, OPT_HELP},
+	{NULL, 0, NULL, 0},
 };
 
 static bool parse_number(const char *name, const char *text, u64 min, u64 max, u64 *out)
@@ -149,7 +160,7 @@ int run_options_parse(struct run_options *o, int argc, char **argv, bool *done)
 {
 	int opt;
 
-	*o = (struct run_options){ .cpus = TZ_MACHINE_CPUS };
+	*o = (struct run_options){.cpus = TZ_MACHINE_CPUS};
 	*done = false;
 	parse_size(TZ_MACHINE_MEMORY, &o->memory);
 	optind = 1;
@@ -161,7 +172,8 @@ int run_options_parse(struct run_options *o, int argc, char **argv, bool *done)
 			return EXIT_OK;
 		}
 		if (opt == '?' || opt == ':') {
-			complain(opt == '?' ? "run: unknown or ambiguous option '%s'" : "run: option '%s' needs an argument",
+			complain(opt == '?' ? "run: unknown or ambiguous option '%s'"
+					    : "run: option '%s' needs an argument",
 				 argv[optind - 1]);
 			fputs("Try 'trapeze run --help'.\n", stderr);
 			return EXIT_USAGE;

@@ -16,7 +16,7 @@ struct command {
 static void say(const char *fmt, ...) PRINTF(1, 2);
 static void say(const char *fmt, ...)
 {
-	struct bytes b = { 0 };
+	struct bytes b = {0};
 	va_list ap;
 	char *text;
 
@@ -46,7 +46,9 @@ static void run_list(struct session *s, const char *arg)
 {
 	for (unsigned i = 0; i < s->vms; i++)
 		say("%c %-24s %s\r\n", i == s->console.vm ? '*' : ' ', s->vm[i].file->name,
-		    s->vm[i].crashed ? "crashed" : s->vm[i].ended ? "ended" : "running");
+		    s->vm[i].crashed ? "crashed"
+		    : s->vm[i].ended ? "ended"
+				     : "running");
 }
 
 static void run_switch(struct session *s, const char *arg)
@@ -89,12 +91,12 @@ static void run_quit(struct session *s, const char *arg)
 static void run_help(struct session *s, const char *arg);
 
 static const struct command commands[] = {
-	{ "help", "", "this list", run_help },
-	{ "list", "", "the VMs; * has the input", run_list },
-	{ "switch", "VM", "input goes to that VM", run_switch },
-	{ "destroy", "[VM]", "end a VM at once", run_destroy },
-	{ "stats", "", "statistics, as JSON", run_stats },
-	{ "quit", "", "stop the machine", run_quit },
+	{"help", "", "this list", run_help},
+	{"list", "", "the VMs; * has the input", run_list},
+	{"switch", "VM", "input goes to that VM", run_switch},
+	{"destroy", "[VM]", "end a VM at once", run_destroy},
+	{"stats", "", "statistics, as JSON", run_stats},
+	{"quit", "", "stop the machine", run_quit},
 };
 
 static void run_help(struct session *s, const char *arg)

@@ -52,7 +52,7 @@ static char *hypervisor_path(void)
 
 static char *join(const char *const *word, unsigned n)
 {
-	struct bytes b = { 0 };
+	struct bytes b = {0};
 
 	bytes_add(&b, "", 0);
 	for (unsigned i = 0; i < n; i++)
@@ -167,12 +167,12 @@ static bool make_folder(struct qemu *q)
 
 int qemu_start(struct qemu *q, const struct run_options *o, const struct vm_file *vm, unsigned vms)
 {
-	struct args a = { .n = 0 };
+	struct args a = {.n = 0};
 	int log_pair[2], control_pair[2];
 	char *elf = hypervisor_path();
 	int status = EXIT_NO_QEMU;
 
-	*q = (struct qemu){ .log_fd = -1, .control_fd = -1, .stderr_fd = -1 };
+	*q = (struct qemu){.log_fd = -1, .control_fd = -1, .stderr_fd = -1};
 	if (access(elf, R_OK)) {
 		complain("%s: %s", elf, strerror(errno));
 		free(elf);

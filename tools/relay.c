@@ -17,7 +17,8 @@
 #define TOKENS_MAX 4096
 #define OUT_MAX (16u << 20) // a client that does not read is dropped
 
-static const char *const events[] = { TZ_N_READY, TZ_N_CONSOLE, TZ_N_VM_ENDED, TZ_N_VM_RESTARTED, TZ_N_PANIC, TZ_N_FINAL };
+static const char *const events[] = {TZ_N_READY,        TZ_N_CONSOLE, TZ_N_VM_ENDED,
+				     TZ_N_VM_RESTARTED, TZ_N_PANIC,   TZ_N_FINAL};
 
 struct relay_client {
 	struct relay_client *next;
@@ -173,7 +174,7 @@ static void handle_request(struct session *s, struct relay_client *c, struct bat
 
 		if (id) {
 			r = xalloc(sizeof(*r));
-			*r = (struct relayed){ .client = c, .batch = b, .id = id };
+			*r = (struct relayed){.client = c, .batch = b, .id = id};
 			id = NULL;
 			c->outstanding++;
 			if (b)
@@ -312,10 +313,10 @@ unsigned relay_poll_fds(const struct session *s, struct pollfd *fds)
 
 	if (s->relay.fd < 0)
 		return 0;
-	fds[n++] = (struct pollfd){ .fd = s->relay.fd, .events = POLLIN };
+	fds[n++] = (struct pollfd){.fd = s->relay.fd, .events = POLLIN};
 	for (const struct relay_client *c = s->relay.client; c; c = c->next)
 		if (c->fd >= 0)
-			fds[n++] = (struct pollfd){ .fd = c->fd, .events = (short)(POLLIN | (c->out.len ? POLLOUT : 0)) };
+			fds[n++] = (struct pollfd){.fd = c->fd, .events = (short)(POLLIN | (c->out.len ? POLLOUT : 0))};
 	return n;
 }
 
@@ -359,7 +360,7 @@ static bool in_use(const struct sockaddr_un *a)
 
 bool relay_open(struct session *s, const char *path)
 {
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	struct stat st;
 
 	if (!*path || strlen(path) >= sizeof(a.sun_path))

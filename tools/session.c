@@ -16,10 +16,10 @@
 
 #define LOG_TAIL (64u << 10)
 #define STATS_EVERY_MS 2000
-#define STATS_WAIT_MS 2000   // for statistics at a time-out
-#define REPORT_QUIET_MS 500  // a panic report is over when nothing came for this long
-#define FINAL_WAIT_MS 5000   // for the final statistics after the last VM ended
-#define EXIT_GRACE_MS 300    // for the machine to stop by itself
+#define STATS_WAIT_MS 2000  // for statistics at a time-out
+#define REPORT_QUIET_MS 500 // a panic report is over when nothing came for this long
+#define FINAL_WAIT_MS 5000  // for the final statistics after the last VM ended
+#define EXIT_GRACE_MS 300   // for the machine to stop by itself
 #define KILL_AFTER_MS 2000
 
 // ---- ends ----
@@ -331,11 +331,12 @@ static void loop_once(struct session *s)
 	struct pollfd p[P_RELAY + RELAY_CLIENTS_MAX + 1];
 	bool input = s->console.input_open && s->console.input.len < 65536;
 
-	p[P_LOG] = (struct pollfd){ .fd = s->qemu.log_fd, .events = POLLIN };
-	p[P_CONTROL] = (struct pollfd){ .fd = s->channel.closed ? -1 : s->channel.fd, .events = channel_events(&s->channel) };
-	p[P_STDERR] = (struct pollfd){ .fd = s->qemu.stderr_fd, .events = POLLIN };
-	p[P_SIGNAL] = (struct pollfd){ .fd = s->signal_fd, .events = POLLIN };
-	p[P_INPUT] = (struct pollfd){ .fd = input ? 0 : -1, .events = POLLIN };
+	p[P_LOG] = (struct pollfd){.fd = s->qemu.log_fd, .events = POLLIN};
+	p[P_CONTROL] =
+		(struct pollfd){.fd = s->channel.closed ? -1 : s->channel.fd, .events = channel_events(&s->channel)};
+	p[P_STDERR] = (struct pollfd){.fd = s->qemu.stderr_fd, .events = POLLIN};
+	p[P_SIGNAL] = (struct pollfd){.fd = s->signal_fd, .events = POLLIN};
+	p[P_INPUT] = (struct pollfd){.fd = input ? 0 : -1, .events = POLLIN};
 	unsigned relays = relay_poll_fds(s, p + P_RELAY);
 
 	if (poll(p, P_RELAY + relays, poll_timeout(s, now_ms())) > 0) {
@@ -365,7 +366,7 @@ static void loop_once(struct session *s)
 // What QEMU left in the pipes when it ended.
 static void last_words(struct session *s)
 {
-	while (!s->channel.closed && poll(&(struct pollfd){ .fd = s->channel.fd, .events = POLLIN }, 1, 0) > 0)
+	while (!s->channel.closed && poll(&(struct pollfd){.fd = s->channel.fd, .events = POLLIN}, 1, 0) > 0)
 		channel_read(&s->channel);
 	if (s->qemu.log_fd >= 0)
 		drain(s, s->qemu.log_fd, take_log);

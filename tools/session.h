@@ -16,9 +16,9 @@
 struct session_vm {
 	const struct vm_file *file;
 	bool ended, crashed, debug_exit;
-	u64 value;          // of a debug exit
-	struct bytes line;  // console output of an unfinished line, when there are several VMs
-	u64 line_ms;        // when the oldest byte of it came
+	u64 value;         // of a debug exit
+	struct bytes line; // console output of an unfinished line, when there are several VMs
+	u64 line_ms;       // when the oldest byte of it came
 };
 
 struct console {
@@ -60,10 +60,10 @@ struct session {
 	u64 next_stats_ms;
 
 	bool panicked, finished, timed_out, interrupted;
-	int signal;         // that interrupted us
-	u64 deadline_ms;    // of --timeout, 0: none
-	u64 stop_ms;        // when to end QEMU, 0: not yet
-	u64 kill_ms;        // when to kill it after that
+	int signal;      // that interrupted us
+	u64 deadline_ms; // of --timeout, 0: none
+	u64 stop_ms;     // when to end QEMU, 0: not yet
+	u64 kill_ms;     // when to kill it after that
 };
 
 // Runs the machine to its end; the exit status.
@@ -79,10 +79,10 @@ void session_ask_stats(struct session *s);
 void console_init(struct session *s);
 void console_restore(struct session *s);
 void console_read_input(struct session *s);
-void console_pump(struct session *s);                                       // hands pending input on
+void console_pump(struct session *s); // hands pending input on
 void console_output(struct session *s, struct session_vm *vm, const void *bytes, size_t n);
-void console_flush(struct session *s, bool all);                            // lines that wait for their end
-u64 console_wake_ms(const struct session *s);                               // next time that something is due, 0: never
+void console_flush(struct session *s, bool all); // lines that wait for their end
+u64 console_wake_ms(const struct session *s);    // next time that something is due, 0: never
 void prompt_open(struct session *s);
 void prompt_key(struct session *s, char key);
 

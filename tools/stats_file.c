@@ -25,11 +25,12 @@ static void empty_object(struct json_out *j, const char *key)
 
 static void skeleton_vm(struct json_out *j, const struct vm_file *vm)
 {
-	static const char *const cpu[] = { "run_ns", "ready_ns", "stolen_ns" };
-	static const char *const translator[] = { "blocks",     "bytes", "flushes",
-						  "smc_faults", "instructions_emulated", "callouts" };
-	static const char *const mmu[] = { "shadow_pages", "hidden_faults", "guest_faults", "pte_writes" };
-	static const char *const memory[] = { "resident", "shared", "zero", "ballooned", "swapped", "target", "overhead" };
+	static const char *const cpu[] = {"run_ns", "ready_ns", "stolen_ns"};
+	static const char *const translator[] = {"blocks",  "bytes", "flushes", "smc_faults", "instructions_emulated",
+						 "callouts"};
+	static const char *const mmu[] = {"shadow_pages", "hidden_faults", "guest_faults", "pte_writes"};
+	static const char *const memory[] = {"resident", "shared", "zero",    "ballooned",
+					     "swapped",  "target", "overhead"};
 
 	json_object(j);
 	json_kv_string(j, "name", vm->name);
@@ -79,7 +80,7 @@ static void skeleton(const struct session *s, struct bytes *out)
 
 bool stats_file_write(const struct session *s)
 {
-	struct bytes text = { 0 };
+	struct bytes text = {0};
 	bool ok;
 
 	if (s->stats.len)

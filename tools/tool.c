@@ -75,7 +75,7 @@ void bytes_drop(struct bytes *b, size_t n)
 void bytes_free(struct bytes *b)
 {
 	free(b->data);
-	*b = (struct bytes){ 0 };
+	*b = (struct bytes){0};
 }
 
 void *xalloc(size_t n)
@@ -163,7 +163,7 @@ bool write_all(int fd, const void *data, size_t n)
 			p += w;
 			n -= (size_t)w;
 		} else if (w < 0 && errno == EAGAIN) {
-			poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1, 1000);
+			poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, 1000);
 		} else if (w < 0 && errno != EINTR) {
 			return false;
 		}

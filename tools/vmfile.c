@@ -82,7 +82,7 @@ static bool syntax_error(struct reader *r)
 
 static bool parse_text(struct reader *r, const struct bytes *text)
 {
-	struct bytes ended = { 0 };
+	struct bytes ended = {0};
 	int err;
 
 	vmscan(&r->scan, text->data, text->len);
@@ -217,8 +217,8 @@ static bool get_type(struct reader *r)
 
 static bool get_action(struct reader *r, const char *key, const char *fallback, const char **out)
 {
-	static const char *const ours[] = { "destroy", "restart", "preserve" };
-	static const char *const xl[] = { "rename-restart", "coredump-destroy", "coredump-restart", "soft-reset" };
+	static const char *const ours[] = {"destroy", "restart", "preserve"};
+	static const char *const xl[] = {"rename-restart", "coredump-destroy", "coredump-restart", "soft-reset"};
 	const char *value;
 
 	*out = fallback;
@@ -401,10 +401,10 @@ static bool read_values(struct reader *r, u64 machine_memory)
 bool vm_file_load(struct vm_file *vm, const char *path, u64 machine_memory)
 {
 	struct reader *r = xalloc(sizeof(*r));
-	struct bytes text = { 0 };
+	struct bytes text = {0};
 	bool ok = false;
 
-	*vm = (struct vm_file){ .path = path };
+	*vm = (struct vm_file){.path = path};
 	r->vm = vm;
 	int err = read_file(path, &text);
 

@@ -163,7 +163,7 @@ static void fail_at_nul(struct scanner *s, const char *text, const char *nul)
 
 void vmscan(struct vmscan *out, const char *text, size_t len)
 {
-	struct scanner s = { .out = out, .p = text, .end = text + len, .line = 1 };
+	struct scanner s = {.out = out, .p = text, .end = text + len, .line = 1};
 	const char *nul = len ? memchr(text, 0, len) : NULL;
 	bool start = true;
 

@@ -36,7 +36,7 @@ static bool is_header(const struct bundle *b, size_t pos)
 
 enum status bundle_open(struct bundle *b, const void *base, size_t size)
 {
-	*b = (struct bundle){ .base = base, .size = size };
+	*b = (struct bundle){.base = base, .size = size};
 	return is_header(b, 0) ? ST_OK : ST_INVALID;
 }
 
@@ -78,7 +78,7 @@ enum status bundle_find(const struct bundle *b, const char *name, struct bundle_
 
 // ---- VM descriptions ----
 
-static const char *const type_names[] = { [VM_HVM] = "hvm", [VM_PV] = "pv" };
+static const char *const type_names[] = {[VM_HVM] = "hvm", [VM_PV] = "pv"};
 static const char *const action_names[] = {
 	[VM_DESTROY] = "destroy",
 	[VM_RESTART] = "restart",

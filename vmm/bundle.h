@@ -35,7 +35,7 @@ struct vm_config {
 	char ramdisk[TZ_FILE_NAME_MAX + 1]; // "" for none
 	enum vm_action on_poweroff, on_reboot, on_crash;
 	u32 mem_shares;
-	u64 mem_min;                     // bytes
+	u64 mem_min;                        // bytes
 	char share_group[TZ_GROUP_MAX + 1]; // "" for none
 };
 

@@ -113,7 +113,7 @@ static bool id_ok(struct json_value id)
 
 static void handle_request(struct control *c, struct json_value v, struct json_out *j)
 {
-	struct json_value none = { NULL, 0 }, id = json_member(v, "id"), params = json_member(v, "params");
+	struct json_value none = {NULL, 0}, id = json_member(v, "id"), params = json_member(v, "params");
 	struct json_value method = json_member(v, "method");
 	enum json_kind pk = json_kind(params);
 	char name[64];
@@ -128,7 +128,7 @@ static void handle_request(struct control *c, struct json_value v, struct json_o
 		return;
 	}
 	const struct control_method *m = find_method(c, method);
-	struct control_request req = { .params = params, .notification = json_kind(id) == JSON_ABSENT };
+	struct control_request req = {.params = params, .notification = json_kind(id) == JSON_ABSENT};
 
 	if (!m) {
 		if (!req.notification)
@@ -167,7 +167,7 @@ static void send_reply(struct control *c, struct json_out *j)
 
 static void handle_line(struct control *c)
 {
-	struct json_value none = { NULL, 0 };
+	struct json_value none = {NULL, 0};
 	struct json_doc doc;
 	struct json_out j;
 

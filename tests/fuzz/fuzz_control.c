@@ -44,14 +44,14 @@ static int echo(void *ctx, struct control_request *req, struct json_out *result)
 	return control_param_string(req, "fail", text, sizeof(text)) ? TZ_RPC_STATE : 0;
 }
 
-static const struct control_method methods[] = { { "echo", echo }, { "e", echo } };
+static const struct control_method methods[] = {{"echo", echo}, {"e", echo}};
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
 	static const char plain[] = "\n{\"jsonrpc\":\"2.0\",\"id\":77,\"method\":\"e\"}\n";
 	static const char want[] = "{\"jsonrpc\":\"2.0\",\"id\":77,\"result\":{}}\n";
-	struct control_ports ports = { .send = fake_send, .method = methods, .methods = ARRAY_SIZE(methods) };
+	struct control_ports ports = {.send = fake_send, .method = methods, .methods = ARRAY_SIZE(methods)};
 	size_t half = size ? data[0] % size : 0;
 
 	control_init(&control, &ports);

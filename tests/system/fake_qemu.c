@@ -57,10 +57,15 @@ static const char *vm_name(void)
 
 static void snapshot(struct json_out *j)
 {
-	static const struct stats_exit exits[] = { { "page_fault", 3, 4000 } };
-	struct stats_vm vm = { .name = vm_name(), .type = vm_type_name(vms.vm[0].type), .state = "running", .vcpus = 1,
-			       .exit = exits, .exits = 1, .crossings = stats_calls };
-	struct stats_snapshot s = { .machine = { .cpus = 2, .memory_bytes = 2ull << 30 }, .vm = &vm, .vms = 1 };
+	static const struct stats_exit exits[] = {{"page_fault", 3, 4000}};
+	struct stats_vm vm = {.name = vm_name(),
+			      .type = vm_type_name(vms.vm[0].type),
+			      .state = "running",
+			      .vcpus = 1,
+			      .exit = exits,
+			      .exits = 1,
+			      .crossings = stats_calls};
+	struct stats_snapshot s = {.machine = {.cpus = 2, .memory_bytes = 2ull << 30}, .vm = &vm, .vms = 1};
 
 	vm.memory.configured = vms.vm[0].memory;
 	stats_write(j, &s);
@@ -165,8 +170,8 @@ static int m_console_input(void *ctx, struct control_request *req, struct json_o
 }
 
 static const struct control_method methods[] = {
-	{ "stats", m_stats }, { "list", m_list }, { "info", m_info }, { "dmesg", m_dmesg }, { "destroy", m_destroy },
-	{ "console_input", m_console_input },
+	{"stats", m_stats}, {"list", m_list},       {"info", m_info},
+	{"dmesg", m_dmesg}, {"destroy", m_destroy}, {"console_input", m_console_input},
 };
 
 static void serve(void)
@@ -298,7 +303,9 @@ static void read_bundle(const char *path)
 
 int main(int argc, char **argv)
 {
-	static const struct control_ports ports = { .send = control_send, .method = methods, .methods = ARRAY_SIZE(methods) };
+	static const struct control_ports ports = {.send = control_send,
+						   .method = methods,
+						   .methods = ARRAY_SIZE(methods)};
 	const char *scene = getenv("FAKE_QEMU"), *initrd = "";
 
 	note_args(argc, argv);

@@ -11,7 +11,7 @@
 
 int main(int argc, char **argv)
 {
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	char buf[65536];
 	ssize_t n;
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -26,7 +26,8 @@ int main(int argc, char **argv)
 	while ((n = read(0, buf, sizeof(buf))) > 0)
 		if (write(fd, buf, (size_t)n) != n)
 			return 1;
-	while (poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, QUIET_MS) > 0 && (n = read(fd, buf, sizeof(buf))) > 0)
+	while (poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, QUIET_MS) > 0 &&
+	       (n = read(fd, buf, sizeof(buf))) > 0)
 		fwrite(buf, 1, (size_t)n, stdout);
 	return 0;
 }

@@ -22,8 +22,9 @@ static void add(struct archive *a, const char *name, const void *data, size_t n)
 {
 	size_t names = strlen(name) + 1;
 
-	a->len += (size_t)sprintf((char *)a->data + a->len, "070701%08x%08x%08x%08x%08x%08x%08zx%08x%08x%08x%08x%08zx%08x", 1,
-				  0100644, 0, 0, 1, 0, n, 0, 0, 0, 0, names, 0);
+	a->len += (size_t)sprintf((char *)a->data + a->len,
+				  "070701%08x%08x%08x%08x%08x%08x%08zx%08x%08x%08x%08x%08zx%08x", 1, 0100644, 0, 0, 1,
+				  0, n, 0, 0, 0, 0, names, 0);
 	memcpy(a->data + a->len, name, names);
 	a->len = ROUND_UP(a->len + names, (size_t)4);
 	memcpy(a->data + a->len, data, n);
@@ -151,10 +152,11 @@ static void bad_headers(void **state)
 
 static void reads_everything(void **state)
 {
-	const char *json = "[{\"name\":\"a\",\"type\":\"pv\",\"memory\":67108864,\"maxmem\":134217728,\"vcpus\":2,"
-			   "\"cpu_weight\":512,\"cap\":50,\"cmdline\":\"x \\\"y\\\" \\u00e4\",\"kernel\":\"files/0\","
-			   "\"ramdisk\":\"files/1\",\"on_poweroff\":\"restart\",\"on_reboot\":\"destroy\","
-			   "\"on_crash\":\"preserve\",\"tz_mem_shares\":5,\"tz_mem_min\":4096,\"tz_share\":\"g\",\"new\":[1,{}]}]";
+	const char *json =
+		"[{\"name\":\"a\",\"type\":\"pv\",\"memory\":67108864,\"maxmem\":134217728,\"vcpus\":2,"
+		"\"cpu_weight\":512,\"cap\":50,\"cmdline\":\"x \\\"y\\\" \\u00e4\",\"kernel\":\"files/0\","
+		"\"ramdisk\":\"files/1\",\"on_poweroff\":\"restart\",\"on_reboot\":\"destroy\","
+		"\"on_crash\":\"preserve\",\"tz_mem_shares\":5,\"tz_mem_min\":4096,\"tz_share\":\"g\",\"new\":[1,{}]}]";
 
 	assert_int_equal(parse_json(json), ST_OK);
 	assert_int_equal(vms.count, 1);
@@ -196,7 +198,13 @@ static void defaults(void **state)
 static void wrong_descriptions(void **state)
 {
 	static const char *const bad[] = {
-		"", "{}", "[]", "[1]", "[{}]", "[{\"name\":\"a\"}]", "[{\"kernel\":\"files/0\"}]",
+		"",
+		"{}",
+		"[]",
+		"[1]",
+		"[{}]",
+		"[{\"name\":\"a\"}]",
+		"[{\"kernel\":\"files/0\"}]",
 		"[{\"name\":\"\",\"kernel\":\"files/0\"}]",
 		"[{\"name\":\"a\\u0000b\",\"kernel\":\"files/0\"}]",
 		"[{\"name\":\"a\\u0100\",\"kernel\":\"files/0\"}]",
@@ -213,7 +221,8 @@ static void wrong_descriptions(void **state)
 		"[{\"name\":\"a\",\"kernel\":\"files/0\",\"type\":\"x\"}]",
 		"[{\"name\":\"a\",\"kernel\":\"files/0\",\"on_crash\":true}]",
 		"[{\"name\":\"a\",\"kernel\":\"files/0\",\"tz_share\":\"0123456789012345678901234567890123\"}]",
-		"[{\"name\":\"a\",\"kernel\":\"files/0\"}", "[{\"name\":\"a\",\"kernel\":\"files/0\"}] x",
+		"[{\"name\":\"a\",\"kernel\":\"files/0\"}",
+		"[{\"name\":\"a\",\"kernel\":\"files/0\"}] x",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -255,9 +264,10 @@ static void no_descriptions(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(finds_files), cmocka_unit_test(cut_anywhere), cmocka_unit_test(bad_headers),
-		cmocka_unit_test(reads_everything), cmocka_unit_test(defaults), cmocka_unit_test(wrong_descriptions),
-		cmocka_unit_test(limits), cmocka_unit_test(no_descriptions),
+		cmocka_unit_test(finds_files), cmocka_unit_test(cut_anywhere),
+		cmocka_unit_test(bad_headers), cmocka_unit_test(reads_everything),
+		cmocka_unit_test(defaults),    cmocka_unit_test(wrong_descriptions),
+		cmocka_unit_test(limits),      cmocka_unit_test(no_descriptions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -76,12 +76,15 @@ static int notifies(void *ctx, struct control_request *req, struct json_out *res
 }
 
 static const struct control_method methods[] = {
-	{ "echo", echo }, { "nothing", nothing }, { "fails_late", fails_late }, { "huge", huge }, { "notifies", notifies },
+	{"echo", echo}, {"nothing", nothing}, {"fails_late", fails_late}, {"huge", huge}, {"notifies", notifies},
 };
 
 static int setup(void **state)
 {
-	struct control_ports ports = { .send = fake_send, .method = methods, .methods = ARRAY_SIZE(methods), .ctx = &control };
+	struct control_ports ports = {.send = fake_send,
+				      .method = methods,
+				      .methods = ARRAY_SIZE(methods),
+				      .ctx = &control};
 
 	control_init(&control, &ports);
 	sent_len = sends = notified = 0;
@@ -102,9 +105,11 @@ static const char *answer(const char *line)
 
 static void requests(void **state)
 {
-	assert_string_equal(answer(R "\"id\":1,\"method\":\"echo\",\"params\":{\"text\":\"a\\n\",\"n\":18446744073709551615}}"),
-			    R "\"id\":1,\"result\":{\"text\":\"a\\u000a\",\"n\":18446744073709551615}}\n");
-	assert_string_equal(answer(R "\"id\":\"x\\\"y\",\"method\":\"nothing\"}"), R "\"id\":\"x\\\"y\",\"result\":null}\n");
+	assert_string_equal(
+		answer(R "\"id\":1,\"method\":\"echo\",\"params\":{\"text\":\"a\\n\",\"n\":18446744073709551615}}"),
+		R "\"id\":1,\"result\":{\"text\":\"a\\u000a\",\"n\":18446744073709551615}}\n");
+	assert_string_equal(answer(R "\"id\":\"x\\\"y\",\"method\":\"nothing\"}"),
+			    R "\"id\":\"x\\\"y\",\"result\":null}\n");
 	assert_string_equal(answer(" { \"method\" : \"nothing\" , \"id\" : null,\"jsonrpc\":\"2.0\" } \r"),
 			    R "\"id\":null,\"result\":null}\n");
 	assert_string_equal(answer(R "\"id\":2,\"method\":\"\\u006eothing\"}"), R "\"id\":2,\"result\":null}\n");
@@ -208,7 +213,8 @@ static void too_many_values(void **state)
 static void note_inside_a_method(void **state)
 {
 	assert_string_equal(answer(R "\"id\":1,\"method\":\"notifies\"}"),
-			    R "\"method\":\"console\",\"params\":{\"vm\":\"vm\",\"data\":\"x\"}}\n" R "\"id\":1,\"result\":[]}\n");
+			    R "\"method\":\"console\",\"params\":{\"vm\":\"vm\",\"data\":\"x\"}}\n" R
+			      "\"id\":1,\"result\":[]}\n");
 }
 
 // Every byte survives the way out and back.
@@ -243,9 +249,10 @@ static void other_notes(void **state)
 
 	control_ready(&control, "1");
 	control_vm_ended(&control, "a", TZ_END_DEBUG_EXIT, NULL, 5);
-	assert_string_equal(sent, R "\"method\":\"ready\",\"params\":{\"version\":\"1\"}}\n" R
-				    "\"method\":\"vm_ended\",\"params\":{\"vm\":\"a\",\"reason\":\"\",\"how\":\"debug_exit\","
-				    "\"value\":5}}\n");
+	assert_string_equal(sent,
+			    R "\"method\":\"ready\",\"params\":{\"version\":\"1\"}}\n" R
+			      "\"method\":\"vm_ended\",\"params\":{\"vm\":\"a\",\"reason\":\"\",\"how\":\"debug_exit\","
+			      "\"value\":5}}\n");
 	memset(text, 1, 4999); // long, and every byte an escape: cut, never dropped
 	text[4999] = 0;
 	control_panic(&control, text);
@@ -256,28 +263,36 @@ static void other_notes(void **state)
 
 static void statistics(void **state)
 {
-	static const struct stats_exit exits[] = { { "page_fault", 1, 2 }, { "io", 3, 4 } };
-	static const struct stats_counter tx = { "tx_bytes", 9 };
-	static const struct stats_device dev = { "net0", &tx, 1 };
-	struct stats_vm vm = { .name = "a", .type = "hvm", .state = "running", .vcpus = 1, .exit = exits, .exits = 2,
-			       .crossings = 7, .device = &dev, .devices = 1 };
-	struct stats_snapshot s = { .machine = { 2, 100, 10, 50 }, .vm = &vm, .vms = 1 };
+	static const struct stats_exit exits[] = {{"page_fault", 1, 2}, {"io", 3, 4}};
+	static const struct stats_counter tx = {"tx_bytes", 9};
+	static const struct stats_device dev = {"net0", &tx, 1};
+	struct stats_vm vm = {.name = "a",
+			      .type = "hvm",
+			      .state = "running",
+			      .vcpus = 1,
+			      .exit = exits,
+			      .exits = 2,
+			      .crossings = 7,
+			      .device = &dev,
+			      .devices = 1};
+	struct stats_snapshot s = {.machine = {2, 100, 10, 50}, .vm = &vm, .vms = 1};
 
 	vm.end.how = TZ_END_CRASH;
 	vm.end.reason = "why";
 	control_final(&control, &s);
 	assert_string_equal(
-		sent, R "\"method\":\"final\",\"params\":{\"version\":1,"
-			"\"machine\":{\"cpus\":2,\"memory_bytes\":100,\"hypervisor_bytes\":10,\"free_bytes\":50},"
-			"\"vms\":[{\"name\":\"a\",\"type\":\"hvm\",\"state\":\"running\",\"vcpus\":1,"
-			"\"cpu\":{\"run_ns\":0,\"ready_ns\":0,\"stolen_ns\":0},"
-			"\"exits\":{\"page_fault\":{\"count\":1,\"ns\":2},\"io\":{\"count\":3,\"ns\":4}},\"crossings\":7,"
-			"\"translator\":{\"blocks\":0,\"bytes\":0,\"flushes\":0,\"smc_faults\":0,\"instructions_emulated\":0,"
-			"\"callouts\":0},"
-			"\"mmu\":{\"shadow_pages\":0,\"hidden_faults\":0,\"guest_faults\":0,\"pte_writes\":0},"
-			"\"memory\":{\"configured\":0,\"resident\":0,\"shared\":0,\"zero\":0,\"ballooned\":0,\"swapped\":0,"
-			"\"target\":0,\"overhead\":0},\"devices\":{\"net0\":{\"tx_bytes\":9}},"
-			"\"end\":{\"how\":\"crash\",\"reason\":\"why\",\"value\":0}}]}}\n");
+		sent,
+		R "\"method\":\"final\",\"params\":{\"version\":1,"
+		  "\"machine\":{\"cpus\":2,\"memory_bytes\":100,\"hypervisor_bytes\":10,\"free_bytes\":50},"
+		  "\"vms\":[{\"name\":\"a\",\"type\":\"hvm\",\"state\":\"running\",\"vcpus\":1,"
+		  "\"cpu\":{\"run_ns\":0,\"ready_ns\":0,\"stolen_ns\":0},"
+		  "\"exits\":{\"page_fault\":{\"count\":1,\"ns\":2},\"io\":{\"count\":3,\"ns\":4}},\"crossings\":7,"
+		  "\"translator\":{\"blocks\":0,\"bytes\":0,\"flushes\":0,\"smc_faults\":0,\"instructions_emulated\":0,"
+		  "\"callouts\":0},"
+		  "\"mmu\":{\"shadow_pages\":0,\"hidden_faults\":0,\"guest_faults\":0,\"pte_writes\":0},"
+		  "\"memory\":{\"configured\":0,\"resident\":0,\"shared\":0,\"zero\":0,\"ballooned\":0,\"swapped\":0,"
+		  "\"target\":0,\"overhead\":0},\"devices\":{\"net0\":{\"tx_bytes\":9}},"
+		  "\"end\":{\"how\":\"crash\",\"reason\":\"why\",\"value\":0}}]}}\n");
 }
 
 static void json_values(void **state)
