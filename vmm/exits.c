@@ -42,6 +42,7 @@ static void count_site(struct vcpu *v, enum exit_reason reason, u64 rip)
 static void exit_is(struct vcpu *v, enum exit_reason reason)
 {
 	v->exits[reason].count++;
+	v->last_exit = reason;
 }
 
 static struct x86_fault fault_of(unsigned vector, u64 error)

@@ -43,6 +43,24 @@ static void device_write(struct vm *vm, u64 gpa, const void *buf, unsigned len)
 	}
 }
 
+// A page of code that is written again and again (patching of alternatives, static keys, ftrace) loses all its translations,
+// and with them its write protection, until it is executed again: cheaper than a fault per store. A page that keeps coming
+// back gets more patience each time.
+static void code_written(struct vm *vm, ppn_t ppn, unsigned offset, unsigned len)
+{
+	struct code_page *c = &vm->code_pages[ppn % CODE_PAGES];
+
+	if (c->ppn != ppn)
+		*c = (struct code_page){.ppn = ppn, .patience = CODE_PATIENCE};
+	if (++c->writes < c->patience) {
+		bt_invalidate(vm->bt, ppn, offset, len);
+		return;
+	}
+	c->writes = 0;
+	c->patience = MIN(c->patience * 2, CODE_PATIENCE_MAX);
+	bt_invalidate(vm->bt, ppn, 0, PAGE_SIZE);
+}
+
 // What is derived from the frame's contents follows the write.
 static void frame_written(struct vm *vm, u64 gpa, unsigned len)
 {
@@ -52,7 +70,7 @@ static void frame_written(struct vm *vm, u64 gpa, unsigned len)
 	if (shadow_is_table(vm->shadow, ppn))
 		shadow_written(vm->shadow, gpa, len);
 	if (watched & WATCH_CODE)
-		bt_invalidate(vm->bt, ppn, gpa & PAGE_MASK, len);
+		code_written(vm, ppn, gpa & PAGE_MASK, len);
 	if (watched & (WATCH_GDT | WATCH_LDT))
 		tables_written(&vm->vcpu, ppn);
 }

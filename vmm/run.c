@@ -82,6 +82,7 @@ static void idle(struct vcpu *v)
 		service_poll();
 	}
 	v->idle_ns += now - start;
+	v->exit_tsc = 0;
 }
 
 static bool runs_translated(const struct x86_cpu *c)
@@ -136,7 +137,10 @@ static void enter(struct vcpu *v)
 #ifdef TRAPEZE_DEBUG
 	check_entry(v);
 #endif
+	if (v->exit_tsc) // time in the hypervisor's world, charged to what caused it
+		v->exits[v->last_exit].ns += tsc_to_ns(rdtsc() - v->exit_tsc);
 	gate_enter(&v->gate);
+	v->exit_tsc = rdtsc();
 	vcpu_handle_exit(v);
 }
 

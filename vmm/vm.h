@@ -46,6 +46,15 @@ struct hot_site {
 	u32 count;
 };
 
+// Stores to pages of translated code, by page (gmem.c).
+#define CODE_PAGES 256
+#define CODE_PATIENCE 4u
+#define CODE_PATIENCE_MAX 1024u
+struct code_page {
+	ppn_t ppn;
+	u32 writes, patience;
+};
+
 struct vm;
 
 struct vcpu {
@@ -61,6 +70,8 @@ struct vcpu {
 	struct hot_site hot[HOT_SITES];
 	u64 crossings, emulated, callouts, injected;
 	u64 idle_ns;
+	enum exit_reason last_exit;
+	u64 exit_tsc; // when the last exit arrived in the hypervisor world, 0: accounted or none
 	u64 armed_ns; // when the machine's timer will fire for us; ~0: not armed
 	u64 service_ns; // when the control channel was last looked at
 	u64 same_fault_rip, same_fault_va;
@@ -92,6 +103,7 @@ struct vm {
 	struct platform platform;
 	struct vcpu vcpu;
 
+	struct code_page code_pages[CODE_PAGES];
 	u8 console[CONSOLE_BATCH];
 	unsigned console_used;
 	bool flush_all_seen;
