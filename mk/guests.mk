@@ -4,7 +4,7 @@ GUESTS = $(B)/guests
 GUEST_CFLAGS = $(STD) -O2 -static -Wall -Wextra -fno-stack-protector -mno-red-zone -pthread
 TZ_SRC = $(sort $(wildcard tests/guests/initrd/tz*.c))
 INITRD = tests/guests/initrd
-INITRD_VARIANTS = shell script bench count
+INITRD_VARIANTS = shell script bench
 
 .PHONY: guests
 guests: guests/vmlinuz $(INITRD_VARIANTS:%=$(GUESTS)/initrd-%.cpio.gz)
@@ -35,8 +35,6 @@ $(GUESTS)/tests.sh: $(INITRD)/tests.sh $(GUESTS)/tz
 INITRD_COMMON = $(INITRD)/build $(INITRD)/init guests/busybox $(GUESTS)/tz
 $(GUESTS)/initrd-shell.cpio.gz: $(INITRD_COMMON)
 	$(INITRD)/build shell $@ bin/tz=$(GUESTS)/tz
-$(GUESTS)/initrd-count.cpio.gz: $(INITRD_COMMON)
-	$(INITRD)/build count $@ bin/tz=$(GUESTS)/tz
 $(GUESTS)/initrd-script.cpio.gz: $(INITRD_COMMON) $(GUESTS)/tests.sh
 	$(INITRD)/build script $@ bin/tz=$(GUESTS)/tz tests.sh=$(GUESTS)/tests.sh
 $(GUESTS)/initrd-bench.cpio.gz: $(INITRD_COMMON) $(GUESTS)/bench $(GUESTS)/tiny

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
 // One static program with all of the guest's compiled checks, `tz PART [ARGUMENT]`: one copy of the C library in the
 // initrd instead of seven. Also built for the host, whose `tz gen` gives the hash that the guest must find.
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tz.h"
@@ -31,6 +34,52 @@ int tz_gen(int argc, char **argv)
 	return fflush(stdout) ? 1 : 0;
 }
 
+// N first touches of anonymous pages.
+int tz_faults(int argc, char **argv)
+{
+	size_t n = argc > 1 ? strtoul(argv[1], NULL, 0) : 1000;
+	volatile char *p = mmap(NULL, n << 12, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return 1;
+	for (size_t i = 0; i < n; i++)
+		p[i << 12] = 1;
+	return 0;
+}
+
+// N switches between two processes that yield to each other.
+int tz_switches(int argc, char **argv)
+{
+	struct sched_param first = {.sched_priority = 1};
+	unsigned long n = argc > 1 ? strtoul(argv[1], NULL, 0) : 1000;
+	pid_t pid;
+
+	if (sched_setscheduler(0, SCHED_FIFO, &first))
+		return 1;
+	pid = fork();
+	for (unsigned long i = 0; i < n / 2; i++)
+		sched_yield();
+	if (!pid)
+		_exit(0);
+	waitpid(pid, NULL, 0);
+	return 0;
+}
+
+// N forks of a child that ends at once.
+int tz_forks(int argc, char **argv)
+{
+	unsigned long n = argc > 1 ? strtoul(argv[1], NULL, 0) : 100;
+
+	for (unsigned long i = 0; i < n; i++) {
+		pid_t pid = fork();
+
+		if (!pid)
+			_exit(0);
+		waitpid(pid, NULL, 0);
+	}
+	return 0;
+}
+
 // N null system calls and nothing else: the counting tests compare the crossings of two values of N.
 int tz_syscalls(int argc, char **argv)
 {
@@ -45,8 +94,9 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } parts[] = {
-	{"gen", tz_gen}, {"mmap", tz_mmap},         {"threads", tz_threads}, {"signals", tz_signals},
-	{"fpu", tz_fpu}, {"syscalls", tz_syscalls}, {"time", tz_time},
+	{"gen", tz_gen},     {"mmap", tz_mmap},         {"threads", tz_threads}, {"signals", tz_signals},
+	{"fpu", tz_fpu},     {"syscalls", tz_syscalls}, {"faults", tz_faults},   {"switches", tz_switches},
+	{"forks", tz_forks}, {"time", tz_time},
 };
 
 int main(int argc, char **argv)
@@ -54,6 +104,6 @@ int main(int argc, char **argv)
 	for (size_t i = 0; argc > 1 && i < sizeof(parts) / sizeof(parts[0]); i++)
 		if (!strcmp(argv[1], parts[i].name))
 			return parts[i].run(argc - 1, argv + 1);
-	fprintf(stderr, "usage: tz gen|mmap|threads|signals|fpu|time|syscalls [N]\n");
+	fprintf(stderr, "usage: tz gen|mmap|threads|signals|fpu|time|syscalls|faults|switches|forks [N]\n");
 	return 2;
 }

@@ -17,5 +17,8 @@ int tz_threads(int argc, char **argv);
 int tz_signals(int argc, char **argv);
 int tz_fpu(int argc, char **argv);
 int tz_time(int argc, char **argv);
+int tz_faults(int argc, char **argv);
+int tz_switches(int argc, char **argv);
+int tz_forks(int argc, char **argv);
 int tz_syscalls(int argc, char **argv);
 #endif

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+// Far JMP, CALL and RET to every kind of descriptor. Targets lie in the entry's own code page, returns to ring 3 in the
+// user's.
+#include "tests/guests/sysinsn/groups.h"
+
+// Pointer of 4 + 2 bytes at RBX.
+static void through_memory(unsigned i, struct sys_case *c, u8 modrm)
+{
+	enum entry e = digit(&i, ENTRIES);
+	unsigned rpl = digit(&i, 2) * 3;
+
+	case_init(c, e);
+	CODE(c, 0xff, modrm);
+	case_poke(c, c->gpr[R_RBX], code_page(e) + 0x300, 4);
+	case_poke(c, c->gpr[R_RBX] + 4, world_selector(i) | rpl, 2);
+}
+
+void make_far_jmp(unsigned i, struct sys_case *c)
+{
+	through_memory(i, c, 0x2b);
+}
+
+void make_far_call(unsigned i, struct sys_case *c)
+{
+	through_memory(i, c, 0x1b);
+}
+
+static void far_ret(struct sys_case *c, u16 cs, u16 ss)
+{
+	bool ring3 = (cs & 3) == 3;
+	unsigned width = is64(c->entry) ? 8 : 4, step = c->gpr[R_RDX] & 1 ? 16 : 0;
+	u64 code[2] = {(ring3 ? W_UCODE : W_KCODE) + 0x300, cs}, stack[2] = {(ring3 ? W_USTACK : W_KSTACK) + 0xc00, ss};
+	u64 rsp = c->gpr[R_RSP];
+
+	if (width == 8 && step)
+		CODE(c, 0x48, 0xca, 0x10, 0x00);
+	else if (width == 8)
+		CODE(c, 0x48, 0xcb);
+	else if (step)
+		CODE(c, 0xca, 0x10, 0x00);
+	else
+		CODE(c, 0xcb);
+	case_frame(c, width, 2, code);
+	c->gpr[R_RSP] += 2 * width + step;
+	case_frame(c, width, 2, stack);
+	c->gpr[R_RSP] = rsp;
+}
+
+void make_far_ret(unsigned i, struct sys_case *c)
+{
+	enum entry e = digit(&i, ENTRIES);
+	unsigned rpl = digit(&i, 2) * 3;
+
+	case_init(c, e);
+	c->gpr[R_RDX] = i & 1;
+	far_ret(c, world_selector(i) | (u16)rpl, rpl ? S_UDS : S_KDS);
+}
+
+void make_far_ret_ss(unsigned i, struct sys_case *c)
+{
+	static const u16 cs[3] = {S_UCS, S_UCS32, T_CODE16 * 8 + 27};
+	u16 to = cs[digit(&i, 3)];
+	unsigned rpl = digit(&i, 4);
+
+	case_init(c, rpl & 1 ? K32 : K64);
+	far_ret(c, to, world_selector(i) | (u16)(rpl & 2 ? 3 : 0));
+}
+
+static void odd_operand(struct sys_case *c, unsigned op, unsigned i)
+{
+	static const u64 at[8] = {0, W_HOLE, W_HOLE - 5, W_HOLE - 3, 0x0000800000000000, W_KDATA, 0, 0};
+
+	if (i && i < 6)
+		c->gpr[op == 2 ? R_RSP : R_RBX] = at[i];
+	if (i == 6)
+		c->gpr[R_RSP] = (user(c->entry) ? W_HOLE : W_KSTACK + 0x20) + 4;
+}
+
+// Operands and stacks in bad places, offsets that are not canonical or beyond the limit.
+void make_far_odd(unsigned i, struct sys_case *c)
+{
+	enum entry e = digit(&i, ENTRIES);
+	unsigned op = digit(&i, 3);
+	u64 target = code_page(e) + 0x300;
+
+	case_init(c, e);
+	if (i == 7)
+		target = 0x0000800000001000;
+	if (op == 2)
+		is64(e) ? CODE(c, 0x48, 0xcb) : CODE(c, 0xcb);
+	else if (is64(e))
+		CODE(c, 0x48, 0xff, op ? 0x2b : 0x1b);
+	else
+		CODE(c, 0xff, op ? 0x2b : 0x1b);
+	odd_operand(c, op, i);
+	if (i && i < 7)
+		return;
+	case_poke(c, c->gpr[op == 2 ? R_RSP : R_RBX], target, 8);
+	case_poke(c, c->gpr[op == 2 ? R_RSP : R_RBX] + (is64(e) ? 8 : 4),
+		  is64(e) ? (user(e) ? S_UCS : S_KCS) : (user(e) ? S_UCS32 : S_KCS32), 4);
+}
