@@ -91,8 +91,8 @@ static u64 port_rdtsc(void *ctx)
 	return rdtsc();
 }
 
-// The same for every VM of this version: one vCPU, no XSAVE, xAPIC.
-static const struct cpuid_policy_config cpuid_config;
+// The same for every VM of this version: one vCPU, no XSAVE, xAPIC with the TSC deadline timer.
+static const struct cpuid_policy_config cpuid_config = {.tsc_deadline = true};
 
 static enum emul_result port_rdmsr(void *ctx, u32 msr, u64 *value, struct x86_fault *fault)
 {
@@ -126,6 +126,8 @@ static enum emul_result port_wrmsr(void *ctx, u32 msr, u64 value, struct x86_fau
 
 	if (!ok)
 		log_debug("%s: WRMSR %x = %lx refused at %lx", v->vm->config.name, msr, value, v->cpu.rip);
+	if (msr == MSR_APIC_BASE && ok)
+		v->cpu.apic_base = value; // CPUID tells its enable bit
 	if (msr == MSR_EFER && ((efer ^ v->cpu.efer) & EFER_NXE)) {
 		shadow_flush_all(v->vm->shadow);
 		vcpu_load_root(v);

@@ -273,6 +273,8 @@ static void create_platform(struct vm *vm)
 		.mem_high = vm->ram_bytes - vm->low_bytes,
 		.wall_seconds = rtc_wall_seconds() - time_ns() / 1000000000,
 		.tsc_khz = (u32)tsc_khz(),
+		.tsc_base = rdtsc() - ns_to_tsc(time_ns()),
+		.tsc_deadline = true,
 	};
 
 	platform_init(&vm->platform, &c);
