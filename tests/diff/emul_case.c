@@ -690,6 +690,8 @@ bool case_make(struct case_rng *rng, unsigned row, unsigned width, enum case_for
 		return false;
 	if (b.row->special == S_TARGET && form == FORM_REG && (b.modrm & 7) == 4 && !(b.rex & 1))
 		return false; // RSP cannot be target and stack at once
+	if (b.row->special == S_TARGET && b.target >= CASE_ARENA + CASE_RW - 8 && b.target < CASE_ARENA + CASE_SIZE)
+		return false; // the read-only page holds no target
 	for (unsigned i = 0; i < 16 && mode != INSN_MODE_64; i++)
 		c->gpr[i] = (u32)c->gpr[i];
 	special_after(&b, cs, ss);
