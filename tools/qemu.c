@@ -82,8 +82,11 @@ static void build_args(struct args *a, const struct run_options *o, const char *
 	arg(a, "-initrd"), arg(a, "%s/bundle", dir);
 	if (*append)
 		arg(a, "-append"), arg(a, "%s", append);
-	if (o->icount)
+	if (o->icount) { // and the same time of day and the same RDRAND each time
 		arg(a, "-icount"), arg(a, "shift=0,sleep=off");
+		arg(a, "-rtc"), arg(a, "base=2020-01-01,clock=vm");
+		arg(a, "-seed"), arg(a, "1");
+	}
 	if (o->gdb)
 		arg(a, "-gdb"), arg(a, "tcp::%u", o->gdb);
 	for (unsigned i = 0; i < o->machine_args; i++)
