@@ -61,7 +61,7 @@ int client_options(struct client *c, const struct verb *v, int argc, char **argv
 	return -1;
 }
 
-static int connect_to(const char *path)
+int client_connect(const char *path)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	struct timeval limit = {.tv_sec = REPLY_SECONDS};
@@ -123,7 +123,7 @@ static bool take_reply(struct client *c, struct json_value *result)
 bool client_call_params(struct client *c, const char *method, const char *params, size_t n, struct json_value *result)
 {
 	struct bytes line = {0};
-	int fd = connect_to(c->socket);
+	int fd = client_connect(c->socket);
 	char name[256];
 	struct json_out j;
 

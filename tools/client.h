@@ -23,6 +23,8 @@ struct client {
 
 // Options of a verb: --control SOCKET (default $TRAPEZE_CONTROL), --help. -1: go on, else the status to end with.
 int client_options(struct client *c, const struct verb *v, int argc, char **argv);
+// A connection to the control socket, -1 after a complaint.
+int client_connect(const char *path);
 // Sends a request and waits for its reply. `vm` adds {"vm":...}; NULL: none. False after a complaint.
 bool client_call(struct client *c, const char *method, const char *vm, struct json_value *result);
 bool client_call_params(struct client *c, const char *method, const char *params, size_t n, struct json_value *result);
@@ -38,6 +40,7 @@ int cmd_list(const struct verb *v, int argc, char **argv);
 int cmd_info(const struct verb *v, int argc, char **argv);
 int cmd_stats(const struct verb *v, int argc, char **argv);
 int cmd_destroy(const struct verb *v, int argc, char **argv);
+int cmd_console(const struct verb *v, int argc, char **argv);
 int cmd_dmesg(const struct verb *v, int argc, char **argv);
 int cmd_call(const struct verb *v, int argc, char **argv);
 

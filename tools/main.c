@@ -11,6 +11,7 @@ static const struct verb verbs[] = {
 	{"info", "", "Show what the machine is and has left", cmd_info, 0, 0},
 	{"stats", "", "Print the statistics as JSON", cmd_stats, 0, 0},
 	{"destroy", "VM", "End a VM at once", cmd_destroy, 1, 1},
+	{"console", "VM", "Show a VM's console here; Ctrl-] leaves", cmd_console, 1, 1},
 	{"dmesg", "", "Print the hypervisor's log", cmd_dmesg, 0, 0},
 	{"call", "METHOD [PARAMS]", "Call any method of the control channel; PARAMS is JSON", cmd_call, 1, 2},
 };

@@ -105,7 +105,7 @@ done
 status usage/stats-unwritable 2 "$T" run --stats folder a.xl
 status usage/control-no-socket 2 "$T" run --control a.xl a.xl
 status usage/same-name 2 "$T" run a.xl a.xl
-for v in list info stats destroy dmesg call; do
+for v in list info stats console destroy dmesg call; do
 	status "usage/$v-help" 0 "$T" $v --help
 	has "usage/$v-help-says" "^Usage: trapeze $v" out
 	status "usage/$v-option" 2 "$T" $v --frobnicate
@@ -268,6 +268,12 @@ has control/batch '^\[\{.*\},\{.*\}\]$' out
 has control/version-1 '"id":2,"error":\{"code":-32600' out
 has control/subscribed '"id":3,"result":true' out
 has control/notified '"method":"console","params":\{"vm":"a","data":"\\u0007x\\u00ff"\}' out
+status control/console-unknown 1 "$T" console nobody
+(
+	printf 'typed %0300d' 0
+	sleep 1
+) | timeout 2 "$T" console a >out 2>err # it stays when its input ends
+same control/console "typed $(printf %0300d 0)" "$(cat out)"
 status control/destroy 0 "$T" destroy a
 wait $pid
 same control/destroyed-status 0 $?
