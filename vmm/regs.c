@@ -129,6 +129,7 @@ void regs_to_machine(struct vcpu *v, u64 machine_rip)
 	p->rip = machine_rip;
 	p->rflags = (c->rflags & RFL_REAL_KEEP) | RFL_FIXED | RFL_IF;
 	p->vif = c->rflags & RFL_IF;
+	p->guest_cr2 = c->cr2;
 	p->cs = user ? c->seg[SEG_CS].selector : SEL_R1_CS;
 	p->ss = user ? c->seg[SEG_SS].selector : SEL_R1_SS;
 	regs_segments_out(v);

@@ -188,6 +188,7 @@ static bool start_translator(struct vm *vm)
 		.ctx = &vm->vcpu,
 		.block_limit = vmm_knobs.block_limit,
 		.count_blocks = vmm_knobs.count_instructions,
+		.cr2_in_page = true,
 		.guest_cs = 0x10,
 		.guest_ss = 0x18,
 		.user_cs = 0x33,
