@@ -60,6 +60,7 @@ struct bt_config {
 	u16 guest_cs, guest_ss; // what MOV/PUSH from CS and SS give (RPL 0)
 	u16 user_cs, user_ss;   // what SYSRETQ loads (from the guest's STAR, RPL 3); 0: SYSRET is emulated
 	bool cr2_in_page;       // the caller keeps vcpu_page.guest_cr2 current: MOV from CR2 needs no exit
+	bool cr3_by_gate;       // GATE_CR3_VECTOR is served: MOV to CR3 asks it first
 	unsigned plant;         // tests only: break one template or rule (BT_PLANT_*), 0: none
 };
 
@@ -106,6 +107,7 @@ bool bt_invalidate(struct bt *bt, ppn_t page, unsigned offset, unsigned len);
 void bt_remap(struct bt *bt, u64 guest_va);
 void bt_remap_all(struct bt *bt);      // re-verify every code page (flush of global entries)
 void bt_remap_lower(struct bt *bt);    // drop blocks of the lower half (CR3 load)
+bool bt_has_lower(const struct bt *bt); // there are such blocks: CR3 loads must come to bt_remap_lower
 void bt_flush(struct bt *bt);
 
 // Changes whenever a block went away (flush, invalidation): addresses kept elsewhere (lstar_tc) must be asked for again.

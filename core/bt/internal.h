@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What the parts of the translator share: descriptors, recovery ranges and the state of one cache.
 //
+//   quick.c      the same for common instructions, without Zydis
 //   scan.c       guest bytes -> struct bt_insn (length, class, what has to be rewritten)
 //   translate.c  a superblock: scan, emit, exits, publish
 //   control.c    templates of control transfers: calls, returns, indirect jumps, exits, the indirect entry
@@ -24,7 +25,7 @@
 
 #define BT_NONE 0xffffffffu
 #define BT_MAX_INSNS 64
-#define BT_WINDOW 512      // guest bytes looked at for one block
+#define BT_WINDOW 256      // guest bytes looked at for one block
 #define BT_BLOCK_MAX 12288 // code bytes of one block
 #define BT_RANGES_MAX 2048
 #define BT_SLOTS_MAX (BT_MAX_INSNS + 2)
@@ -54,6 +55,7 @@ enum bt_class {
 	BT_CLAC,
 	BT_MOV_SEG, // MOV r/m, CS or SS
 	BT_MOV_CR2, // MOV r64, CR2
+	BT_MOV_CR3, // MOV CR3, r64
 	BT_SYSRET,
 	BT_IRET,
 };
@@ -206,6 +208,11 @@ struct bt {
 
 // scan.c
 bool bt_scan(struct bt *bt, struct bt_insn *in, const u8 *bytes, unsigned available, u64 rip);
+
+bool bt_scan_zydis(struct bt *bt, struct bt_insn *in, const u8 *bytes, unsigned available, u64 rip);
+
+// quick.c
+bool bt_scan_quick(struct bt_insn *in, const u8 *bytes, u64 rip);
 
 // emit.c
 void bt_put8(struct bt_emit *e, u8 v);

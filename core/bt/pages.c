@@ -217,6 +217,11 @@ void bt_remap_lower(struct bt *bt)
 			drop_grains(bt, p, ~0ull);
 }
 
+bool bt_has_lower(const struct bt *bt)
+{
+	return bt->page_lower;
+}
+
 void bt_audit_pages(const struct bt *bt)
 {
 	u32 refs = 0, expected = 0, lower = 0;

@@ -91,6 +91,8 @@ static u8 class_two_byte(const struct bt_insn *in)
 		return in->opsize ? BT_EMULATE : BT_JCC;
 	case 0x20:
 		return reg == 2 && !(in->rex & 4) ? BT_MOV_CR2 : BT_EMULATE;
+	case 0x22:
+		return reg == 3 && !(in->rex & 4) ? BT_MOV_CR3 : BT_EMULATE;
 	case 0xc7: // XRSTORS, XSAVES, VMX
 		return memory && (reg == 3 || reg >= 5) ? BT_EMULATE : BT_COPY;
 	case 0x00: // SLDT STR LLDT LTR VERR VERW
@@ -101,7 +103,8 @@ static u8 class_two_byte(const struct bt_insn *in)
 	case 0x08: // INVD
 	case 0x09: // WBINVD
 	case 0x0b: // UD2
-	case 0x21 ... 0x27: // MOV CR, DR
+	case 0x21: // MOV CR, DR
+	case 0x23 ... 0x27:
 	case 0x30: // WRMSR
 	case 0x32: // RDMSR
 	case 0x33: // RDPMC
@@ -186,8 +189,7 @@ static void take_parts(struct bt_insn *in, const ZydisDecodedInstruction *d, con
 	in->imm = d->raw.imm[0].value.s;
 }
 
-// Decodes one instruction at rip. False: not an instruction, or cut off. in->off is the caller's.
-bool bt_scan(struct bt *bt, struct bt_insn *in, const u8 *bytes, unsigned available, u64 rip)
+bool bt_scan_zydis(struct bt *bt, struct bt_insn *in, const u8 *bytes, unsigned available, u64 rip)
 {
 	ZydisDecodedInstruction d;
 
@@ -206,5 +208,14 @@ bool bt_scan(struct bt *bt, struct bt_insn *in, const u8 *bytes, unsigned availa
 		in->target = rip + in->len + (u64)d.raw.disp.value;
 	else if (in->cls == BT_JCC || in->cls == BT_LOOP || in->cls == BT_JMP || in->cls == BT_CALL)
 		in->target = rip + in->len + (u64)in->imm;
+	return true;
+}
+
+// Decodes one instruction at rip. False: not an instruction, or cut off. in->off is the caller's.
+bool bt_scan(struct bt *bt, struct bt_insn *in, const u8 *bytes, unsigned available, u64 rip)
+{
+	if (available < 15 || !bt_scan_quick(in, bytes, rip))
+		return bt_scan_zydis(bt, in, bytes, available, rip);
+	in->cls = classify(in);
 	return true;
 }

@@ -262,6 +262,28 @@ static void emit_ac(struct bt_emit *e, const struct bt_insn *in)
 	bt_unspill(e, R_RSP);
 }
 
+// --- control registers ---
+
+// The gate loads the root if it may; else the emulator does. Loading the same root again changes nothing, so the whole
+// template rolls back until its end.
+static void emit_mov_cr3(struct bt_emit *e, const struct bt_insn *in)
+{
+	u32 done;
+
+	start(e, in);
+	bt_store(e, FIELD(cr3_request), (in->modrm & 7) | (in->rex & 1) << 3);
+	bt_spill(e, R_RCX);
+	before(e, in, BIT(R_RCX));
+	bt_put8(e, 0xcd);
+	bt_put8(e, GATE_CR3_VECTOR);
+	bt_load(e, R_RCX, FIELD(cr3_refused));
+	done = bt_short_jump(e, 0xe3);
+	tail_emulate(e, in, -1, BIT(R_RCX), 0);
+	bt_here(e, done);
+	after(e, in, BIT(R_RCX));
+	bt_unspill(e, R_RCX);
+}
+
 // --- segments ---
 
 static void emit_swapgs(struct bt_emit *e, const struct bt_insn *in)
@@ -456,6 +478,9 @@ void bt_emit_sensitive(struct bt_emit *e, const struct bt_insn *in, const u8 *by
 	case BT_MOV_CR2:
 		start(e, in);
 		bt_load(e, (in->modrm & 7) | (in->rex & 1) << 3, FIELD(guest_cr2));
+		break;
+	case BT_MOV_CR3:
+		emit_mov_cr3(e, in);
 		break;
 	case BT_SYSRET:
 		emit_sysret(e, in);
