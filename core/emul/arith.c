@@ -93,17 +93,28 @@ static u64 alu_not(u64 a, u64 b, unsigned bits, u64 *f)
 emu_alu emu_alu_of(ZydisMnemonic m)
 {
 	switch (m) {
-	case ZYDIS_MNEMONIC_ADD: return alu_add;
-	case ZYDIS_MNEMONIC_ADC: return alu_adc;
-	case ZYDIS_MNEMONIC_SUB: return alu_sub;
-	case ZYDIS_MNEMONIC_SBB: return alu_sbb;
-	case ZYDIS_MNEMONIC_AND: return alu_and;
-	case ZYDIS_MNEMONIC_OR: return alu_or;
-	case ZYDIS_MNEMONIC_XOR: return alu_xor;
-	case ZYDIS_MNEMONIC_INC: return alu_inc;
-	case ZYDIS_MNEMONIC_DEC: return alu_dec;
-	case ZYDIS_MNEMONIC_NEG: return alu_neg;
-	default: return alu_not;
+	case ZYDIS_MNEMONIC_ADD:
+		return alu_add;
+	case ZYDIS_MNEMONIC_ADC:
+		return alu_adc;
+	case ZYDIS_MNEMONIC_SUB:
+		return alu_sub;
+	case ZYDIS_MNEMONIC_SBB:
+		return alu_sbb;
+	case ZYDIS_MNEMONIC_AND:
+		return alu_and;
+	case ZYDIS_MNEMONIC_OR:
+		return alu_or;
+	case ZYDIS_MNEMONIC_XOR:
+		return alu_xor;
+	case ZYDIS_MNEMONIC_INC:
+		return alu_inc;
+	case ZYDIS_MNEMONIC_DEC:
+		return alu_dec;
+	case ZYDIS_MNEMONIC_NEG:
+		return alu_neg;
+	default:
+		return alu_not;
 	}
 }
 
@@ -346,13 +357,22 @@ static enum emul_result adjust_multiply(struct emu *x)
 enum emul_result emu_op_bcd(struct emu *x)
 {
 	switch (x->in.d.mnemonic) {
-	case ZYDIS_MNEMONIC_AAA: adjust_ascii(x->cpu, 1); return EMUL_OK;
-	case ZYDIS_MNEMONIC_AAS: adjust_ascii(x->cpu, -1); return EMUL_OK;
-	case ZYDIS_MNEMONIC_DAA: adjust_decimal(x->cpu, 1); return EMUL_OK;
-	case ZYDIS_MNEMONIC_DAS: adjust_decimal(x->cpu, -1); return EMUL_OK;
+	case ZYDIS_MNEMONIC_AAA:
+		adjust_ascii(x->cpu, 1);
+		return EMUL_OK;
+	case ZYDIS_MNEMONIC_AAS:
+		adjust_ascii(x->cpu, -1);
+		return EMUL_OK;
+	case ZYDIS_MNEMONIC_DAA:
+		adjust_decimal(x->cpu, 1);
+		return EMUL_OK;
+	case ZYDIS_MNEMONIC_DAS:
+		adjust_decimal(x->cpu, -1);
+		return EMUL_OK;
 	case ZYDIS_MNEMONIC_SALC:
 		emu_gpr_set(x->cpu, R_RAX, 8, x->cpu->rflags & RFL_CF ? 0xff : 0);
 		return EMUL_OK;
-	default: return adjust_multiply(x);
+	default:
+		return adjust_multiply(x);
 	}
 }

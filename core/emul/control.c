@@ -140,10 +140,13 @@ static unsigned flags_bytes(const struct emu *x)
 {
 	switch (x->in.d.mnemonic) {
 	case ZYDIS_MNEMONIC_PUSHF:
-	case ZYDIS_MNEMONIC_POPF: return 2;
+	case ZYDIS_MNEMONIC_POPF:
+		return 2;
 	case ZYDIS_MNEMONIC_PUSHFD:
-	case ZYDIS_MNEMONIC_POPFD: return 4;
-	default: return 8;
+	case ZYDIS_MNEMONIC_POPFD:
+		return 4;
+	default:
+		return 8;
 	}
 }
 

@@ -188,7 +188,8 @@ static enum emul_result stack_from_tss32(struct emu *x, struct delivery *d, stru
 }
 
 // The frame as a whole must lie within the stack segment's limit.
-static enum emul_result frame_place(struct emu *x, struct delivery *d, const struct x86_segment *ss, unsigned len, u64 *linear)
+static enum emul_result frame_place(struct emu *x, struct delivery *d, const struct x86_segment *ss, unsigned len,
+				    u64 *linear)
 {
 	u64 m = ss->attr & SEG_ATTR_DB ? 0xffffffff : 0xffff, at = (d->sp - len) & m;
 	bool down = ss->attr & 4;

@@ -11,10 +11,10 @@
 #include "core/x86/cpu.h"
 
 enum emul_result {
-	EMUL_OK,     // done, RIP advanced
-	EMUL_FAULT,  // e->fault is to be delivered; state as before the instruction
-	EMUL_HALT,   // HLT done, RIP advanced, cpu->halted set
-	EMUL_RETRY,  // a port asked for the instruction to be run again from its start (REP string: progress kept)
+	EMUL_OK,          // done, RIP advanced
+	EMUL_FAULT,       // e->fault is to be delivered; state as before the instruction
+	EMUL_HALT,        // HLT done, RIP advanced, cpu->halted set
+	EMUL_RETRY,       // a port asked for the instruction to be run again from its start (REP string: progress kept)
 	EMUL_UNSUPPORTED, // not in the covered set: nothing changed
 };
 
@@ -23,20 +23,23 @@ enum {
 	EMUL_READ = 0,
 	EMUL_WRITE = 1,
 	EMUL_EXEC = 2,
-	EMUL_RMW = 4,      // read part of a read-modify-write: fault as a write (SDM: write access)
+	EMUL_RMW = 4,        // read part of a read-modify-write: fault as a write (SDM: write access)
 	EMUL_SUPERVISOR = 8, // implicit supervisor access (descriptor tables, TSS): CPL is ignored
 };
 
 // All ports return EMUL_OK, or EMUL_FAULT with *fault filled, or EMUL_RETRY.
 struct emul_ports {
 	// Linear memory, len 1..64, may cross a page. Permission by `user` (CPL 3 and not SUPERVISOR).
-	enum emul_result (*read)(void *ctx, u64 linear, void *buf, unsigned len, unsigned kind, struct x86_fault *fault);
-	enum emul_result (*write)(void *ctx, u64 linear, const void *buf, unsigned len, unsigned kind, struct x86_fault *fault);
+	enum emul_result (*read)(void *ctx, u64 linear, void *buf, unsigned len, unsigned kind,
+				 struct x86_fault *fault);
+	enum emul_result (*write)(void *ctx, u64 linear, const void *buf, unsigned len, unsigned kind,
+				  struct x86_fault *fault);
 	// Atomic compare-exchange of 1, 2, 4, 8 or 16 bytes: *old holds the expected value, and gets what was there; *done tells.
 	enum emul_result (*cmpxchg)(void *ctx, u64 linear, void *old, const void *new_, unsigned len, bool *done,
 				    struct x86_fault *fault);
 	// Up to 15 instruction bytes at linear; *got may be short at a page that faults, then the emulator decides.
-	enum emul_result (*fetch)(void *ctx, u64 linear, void *buf, unsigned len, unsigned *got, struct x86_fault *fault);
+	enum emul_result (*fetch)(void *ctx, u64 linear, void *buf, unsigned len, unsigned *got,
+				  struct x86_fault *fault);
 
 	enum emul_result (*in)(void *ctx, u16 port, unsigned len, u32 *value);
 	enum emul_result (*out)(void *ctx, u16 port, unsigned len, u32 value);
@@ -61,9 +64,9 @@ struct emul {
 	void *ctx;
 	// Outputs.
 	struct x86_fault fault;
-	u8 length;      // of the instruction last decoded
-	u16 mnemonic;   // ZydisMnemonic of it
-	u64 count;      // instructions completed
+	u8 length;    // of the instruction last decoded
+	u16 mnemonic; // ZydisMnemonic of it
+	u64 count;    // instructions completed
 };
 
 // Executes the instruction at cpu->rip. Honours cpu->efer/cr0/CS for the mode.

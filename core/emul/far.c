@@ -260,7 +260,9 @@ static enum emul_result real_iret(struct emu *x, struct far_return *f, u64 sp, u
 
 enum emul_result emu_op_iret(struct emu *x)
 {
-	unsigned bytes = x->in.d.mnemonic == ZYDIS_MNEMONIC_IRETQ ? 8 : x->in.d.mnemonic == ZYDIS_MNEMONIC_IRETD ? 4 : 2;
+	unsigned bytes = x->in.d.mnemonic == ZYDIS_MNEMONIC_IRETQ   ? 8
+			 : x->in.d.mnemonic == ZYDIS_MNEMONIC_IRETD ? 4
+								    : 2;
 	u64 sp = emu_sp(x), cs, ss, mask;
 	struct far_return f = {.has_flags = true};
 	enum emul_result r;
@@ -388,7 +390,9 @@ enum emul_result emu_op_int(struct emu *x)
 	bool soft = true;
 
 	switch (x->in.d.mnemonic) {
-	case ZYDIS_MNEMONIC_INT3: event.vector = VEC_BP; break;
+	case ZYDIS_MNEMONIC_INT3:
+		event.vector = VEC_BP;
+		break;
 	case ZYDIS_MNEMONIC_INTO:
 		if (!(x->cpu->rflags & RFL_OF))
 			return EMUL_OK;
@@ -398,7 +402,9 @@ enum emul_result emu_op_int(struct emu *x)
 		event.vector = VEC_DB;
 		soft = false;
 		break;
-	default: event.vector = (u8)x->in.op[0].imm.value.u; break;
+	default:
+		event.vector = (u8)x->in.op[0].imm.value.u;
+		break;
 	}
 	if (v86_int_needs_iopl(x))
 		return emu_gp0(x);

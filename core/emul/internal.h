@@ -25,11 +25,11 @@ typedef enum emul_result (*emu_fn)(struct emu *x);
 // New value of a destination; *flags holds RFLAGS before and gets them after.
 typedef u64 (*emu_alu)(u64 dst, u64 src, unsigned bits, u64 *flags);
 
-#define TRY(call)                                      \
-	do {                                           \
-		enum emul_result try_result = (call);  \
-		if (unlikely(try_result != EMUL_OK))   \
-			return try_result;             \
+#define TRY(call)                                     \
+	do {                                          \
+		enum emul_result try_result = (call); \
+		if (unlikely(try_result != EMUL_OK))  \
+			return try_result;            \
 	} while (0)
 
 // Locked updates and REP chunks are bounded; beyond that the caller runs the instruction again.
@@ -81,8 +81,8 @@ void emu_gpr_set(struct x86_cpu *cpu, unsigned n, unsigned bits, u64 v); // 32 b
 bool emu_is_segment_register(ZydisRegister reg);
 enum emul_result emu_get(struct emu *x, unsigned i, u64 *v);
 enum emul_result emu_set(struct emu *x, unsigned i, u64 v);
-u64 emu_offset(const struct emu *x, unsigned i);   // effective address without segment
-unsigned emu_segment(const struct emu *x, unsigned i); // SEG_* of a memory operand
+u64 emu_offset(const struct emu *x, unsigned i);        // effective address without segment
+unsigned emu_segment(const struct emu *x, unsigned i);  // SEG_* of a memory operand
 bool emu_misaligned16(const struct emu *x, unsigned i); // checked before the address is: #GP wins over #SS
 unsigned emu_default_data_segment(const struct emu *x); // DS or the override, for string instructions
 

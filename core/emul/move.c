@@ -4,26 +4,30 @@
 
 int emu_condition(ZydisMnemonic m)
 {
-#define CC(n, S)                                                                                    \
-	case ZYDIS_MNEMONIC_J##S: case ZYDIS_MNEMONIC_SET##S: case ZYDIS_MNEMONIC_CMOV##S: return n
+#define CC(n, S)                     \
+	case ZYDIS_MNEMONIC_J##S:    \
+	case ZYDIS_MNEMONIC_SET##S:  \
+	case ZYDIS_MNEMONIC_CMOV##S: \
+		return n
 	switch (m) {
-	CC(0, O);
-	CC(1, NO);
-	CC(2, B);
-	CC(3, NB);
-	CC(4, Z);
-	CC(5, NZ);
-	CC(6, BE);
-	CC(7, NBE);
-	CC(8, S);
-	CC(9, NS);
-	CC(10, P);
-	CC(11, NP);
-	CC(12, L);
-	CC(13, NL);
-	CC(14, LE);
-	CC(15, NLE);
-	default: return -1;
+		CC(0, O);
+		CC(1, NO);
+		CC(2, B);
+		CC(3, NB);
+		CC(4, Z);
+		CC(5, NZ);
+		CC(6, BE);
+		CC(7, NBE);
+		CC(8, S);
+		CC(9, NS);
+		CC(10, P);
+		CC(11, NP);
+		CC(12, L);
+		CC(13, NL);
+		CC(14, LE);
+		CC(15, NLE);
+	default:
+		return -1;
 	}
 #undef CC
 }
@@ -122,12 +126,24 @@ enum emul_result emu_op_convert(struct emu *x)
 	u64 a = x->cpu->gpr[R_RAX];
 
 	switch (x->in.d.mnemonic) {
-	case ZYDIS_MNEMONIC_CBW: emu_gpr_set(x->cpu, R_RAX, 16, sign_extend(a, 8)); break;
-	case ZYDIS_MNEMONIC_CWDE: emu_gpr_set(x->cpu, R_RAX, 32, sign_extend(a, 16)); break;
-	case ZYDIS_MNEMONIC_CDQE: emu_gpr_set(x->cpu, R_RAX, 64, sign_extend(a, 32)); break;
-	case ZYDIS_MNEMONIC_CWD: emu_gpr_set(x->cpu, R_RDX, 16, msb(a, 16) ? ~0ull : 0); break;
-	case ZYDIS_MNEMONIC_CDQ: emu_gpr_set(x->cpu, R_RDX, 32, msb(a, 32) ? ~0ull : 0); break;
-	default: emu_gpr_set(x->cpu, R_RDX, 64, msb(a, 64) ? ~0ull : 0); break;
+	case ZYDIS_MNEMONIC_CBW:
+		emu_gpr_set(x->cpu, R_RAX, 16, sign_extend(a, 8));
+		break;
+	case ZYDIS_MNEMONIC_CWDE:
+		emu_gpr_set(x->cpu, R_RAX, 32, sign_extend(a, 16));
+		break;
+	case ZYDIS_MNEMONIC_CDQE:
+		emu_gpr_set(x->cpu, R_RAX, 64, sign_extend(a, 32));
+		break;
+	case ZYDIS_MNEMONIC_CWD:
+		emu_gpr_set(x->cpu, R_RDX, 16, msb(a, 16) ? ~0ull : 0);
+		break;
+	case ZYDIS_MNEMONIC_CDQ:
+		emu_gpr_set(x->cpu, R_RDX, 32, msb(a, 32) ? ~0ull : 0);
+		break;
+	default:
+		emu_gpr_set(x->cpu, R_RDX, 64, msb(a, 64) ? ~0ull : 0);
+		break;
 	}
 	return EMUL_OK;
 }
@@ -168,11 +184,21 @@ enum emul_result emu_op_flag(struct emu *x)
 	u64 *f = &x->cpu->rflags;
 
 	switch (x->in.d.mnemonic) {
-	case ZYDIS_MNEMONIC_CLC: *f &= ~RFL_CF; break;
-	case ZYDIS_MNEMONIC_STC: *f |= RFL_CF; break;
-	case ZYDIS_MNEMONIC_CMC: *f ^= RFL_CF; break;
-	case ZYDIS_MNEMONIC_CLD: *f &= ~RFL_DF; break;
-	default: *f |= RFL_DF; break;
+	case ZYDIS_MNEMONIC_CLC:
+		*f &= ~RFL_CF;
+		break;
+	case ZYDIS_MNEMONIC_STC:
+		*f |= RFL_CF;
+		break;
+	case ZYDIS_MNEMONIC_CMC:
+		*f ^= RFL_CF;
+		break;
+	case ZYDIS_MNEMONIC_CLD:
+		*f &= ~RFL_DF;
+		break;
+	default:
+		*f |= RFL_DF;
+		break;
 	}
 	return EMUL_OK;
 }

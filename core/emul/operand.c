@@ -227,7 +227,8 @@ enum emul_result emu_set(struct emu *x, unsigned i, u64 v)
 	return EMUL_OK;
 }
 
-static enum emul_result locked_update(struct emu *x, u64 linear, unsigned bits, emu_alu f, u64 src, u64 *old, u64 *flags)
+static enum emul_result locked_update(struct emu *x, u64 linear, unsigned bits, emu_alu f, u64 src, u64 *old,
+				      u64 *flags)
 {
 	u64 seen = 0;
 

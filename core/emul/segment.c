@@ -50,10 +50,13 @@ void emu_segment_notify(struct emu *x, unsigned seg)
 // Flat code and stack segments as SYSCALL, SYSRET, SYSENTER and SYSEXIT make them.
 void emu_code_flat(struct x86_cpu *cpu, u16 cs, u16 ss, unsigned cpl, bool is64)
 {
-	cpu->seg[SEG_CS] = (struct x86_segment){.selector = cs, .limit = 0xffffffff,
-		.attr = 0x9b | cpl << 5 | (u32)(is64 ? SEG_ATTR_L : SEG_ATTR_DB) | (u32)SEG_ATTR_G};
-	cpu->seg[SEG_SS] = (struct x86_segment){.selector = ss, .limit = 0xffffffff,
-		.attr = 0x93 | cpl << 5 | (u32)(SEG_ATTR_DB | SEG_ATTR_G)};
+	cpu->seg[SEG_CS] = (struct x86_segment){.selector = cs,
+						.limit = 0xffffffff,
+						.attr = 0x9b | cpl << 5 | (u32)(is64 ? SEG_ATTR_L : SEG_ATTR_DB) |
+							(u32)SEG_ATTR_G};
+	cpu->seg[SEG_SS] = (struct x86_segment){.selector = ss,
+						.limit = 0xffffffff,
+						.attr = 0x93 | cpl << 5 | (u32)(SEG_ATTR_DB | SEG_ATTR_G)};
 }
 
 // Where a descriptor of `bytes` is; false beyond the table's limit.
@@ -176,8 +179,11 @@ enum emul_result emu_op_lxs(struct emu *x)
 	static const struct {
 		ZydisMnemonic m;
 		unsigned seg;
-	} which[] = {{ZYDIS_MNEMONIC_LDS, SEG_DS}, {ZYDIS_MNEMONIC_LES, SEG_ES}, {ZYDIS_MNEMONIC_LFS, SEG_FS},
-		     {ZYDIS_MNEMONIC_LGS, SEG_GS}, {ZYDIS_MNEMONIC_LSS, SEG_SS}};
+	} which[] = {{ZYDIS_MNEMONIC_LDS, SEG_DS},
+		     {ZYDIS_MNEMONIC_LES, SEG_ES},
+		     {ZYDIS_MNEMONIC_LFS, SEG_FS},
+		     {ZYDIS_MNEMONIC_LGS, SEG_GS},
+		     {ZYDIS_MNEMONIC_LSS, SEG_SS}};
 	unsigned bytes = emu_bits(x, 0) / 8, i = 0;
 	u64 offset = 0;
 	u16 sel;

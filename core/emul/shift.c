@@ -114,13 +114,20 @@ static u64 sh_rcr(u64 a, u64 src, unsigned bits, u64 *f)
 static emu_alu shift_of(ZydisMnemonic m)
 {
 	switch (m) {
-	case ZYDIS_MNEMONIC_SHL: return sh_shl;
-	case ZYDIS_MNEMONIC_SHR: return sh_shr;
-	case ZYDIS_MNEMONIC_SAR: return sh_sar;
-	case ZYDIS_MNEMONIC_ROL: return sh_rol;
-	case ZYDIS_MNEMONIC_ROR: return sh_ror;
-	case ZYDIS_MNEMONIC_RCL: return sh_rcl;
-	default: return sh_rcr;
+	case ZYDIS_MNEMONIC_SHL:
+		return sh_shl;
+	case ZYDIS_MNEMONIC_SHR:
+		return sh_shr;
+	case ZYDIS_MNEMONIC_SAR:
+		return sh_sar;
+	case ZYDIS_MNEMONIC_ROL:
+		return sh_rol;
+	case ZYDIS_MNEMONIC_ROR:
+		return sh_ror;
+	case ZYDIS_MNEMONIC_RCL:
+		return sh_rcl;
+	default:
+		return sh_rcr;
 	}
 }
 
@@ -213,10 +220,14 @@ static u64 bit_complement(u64 a, u64 bit, unsigned bits, u64 *f)
 static emu_alu bit_of(ZydisMnemonic m)
 {
 	switch (m) {
-	case ZYDIS_MNEMONIC_BTS: return bit_set;
-	case ZYDIS_MNEMONIC_BTR: return bit_reset;
-	case ZYDIS_MNEMONIC_BTC: return bit_complement;
-	default: return bit_keep;
+	case ZYDIS_MNEMONIC_BTS:
+		return bit_set;
+	case ZYDIS_MNEMONIC_BTR:
+		return bit_reset;
+	case ZYDIS_MNEMONIC_BTC:
+		return bit_complement;
+	default:
+		return bit_keep;
 	}
 }
 
@@ -338,18 +349,31 @@ static enum emul_result bmi_plain(struct emu *x, u64 a, u64 b, unsigned bits)
 	u128 p;
 
 	switch (x->in.d.mnemonic) {
-	case ZYDIS_MNEMONIC_RORX: r = n ? a >> n | a << (bits - n) : a; break;
-	case ZYDIS_MNEMONIC_SHLX: r = a << n; break;
-	case ZYDIS_MNEMONIC_SHRX: r = a >> n; break;
-	case ZYDIS_MNEMONIC_SARX: r = (u64)((s64)sign_extend(a, bits) >> n); break;
-	case ZYDIS_MNEMONIC_PDEP: r = deposit(a, b); break;
-	case ZYDIS_MNEMONIC_PEXT: r = extract(a, b); break;
+	case ZYDIS_MNEMONIC_RORX:
+		r = n ? a >> n | a << (bits - n) : a;
+		break;
+	case ZYDIS_MNEMONIC_SHLX:
+		r = a << n;
+		break;
+	case ZYDIS_MNEMONIC_SHRX:
+		r = a >> n;
+		break;
+	case ZYDIS_MNEMONIC_SARX:
+		r = (u64)((s64)sign_extend(a, bits) >> n);
+		break;
+	case ZYDIS_MNEMONIC_PDEP:
+		r = deposit(a, b);
+		break;
+	case ZYDIS_MNEMONIC_PEXT:
+		r = extract(a, b);
+		break;
 	case ZYDIS_MNEMONIC_MULX: // op0 high, op1 low, op2 source; RDX implicit
 		p = (u128)(x->cpu->gpr[R_RDX] & width_mask(bits)) * b;
 		emu_reg_set(x->cpu, x->in.op[1].reg.value, (u64)p & width_mask(bits));
 		r = (u64)(p >> bits);
 		break;
-	default: return EMUL_UNSUPPORTED;
+	default:
+		return EMUL_UNSUPPORTED;
 	}
 	return emu_set(x, 0, r & width_mask(bits));
 }
@@ -363,10 +387,18 @@ enum emul_result emu_op_bmi(struct emu *x)
 	if (x->in.d.operand_count_visible > 2)
 		TRY(emu_get(x, 2, &b));
 	switch (x->in.d.mnemonic) {
-	case ZYDIS_MNEMONIC_ANDN: r = ~a & b, f = 0; break;
-	case ZYDIS_MNEMONIC_BLSI: r = a & -a, f = flag_if(a, RFL_CF); break;
-	case ZYDIS_MNEMONIC_BLSR: r = a & (a - 1), f = flag_if(!a, RFL_CF); break;
-	case ZYDIS_MNEMONIC_BLSMSK: r = a ^ (a - 1), f = flag_if(!a, RFL_CF); break;
+	case ZYDIS_MNEMONIC_ANDN:
+		r = ~a & b, f = 0;
+		break;
+	case ZYDIS_MNEMONIC_BLSI:
+		r = a & -a, f = flag_if(a, RFL_CF);
+		break;
+	case ZYDIS_MNEMONIC_BLSR:
+		r = a & (a - 1), f = flag_if(!a, RFL_CF);
+		break;
+	case ZYDIS_MNEMONIC_BLSMSK:
+		r = a ^ (a - 1), f = flag_if(!a, RFL_CF);
+		break;
 	case ZYDIS_MNEMONIC_BZHI:
 		f = flag_if((b & 0xff) > bits - 1, RFL_CF);
 		r = (b & 0xff) < bits ? a & width_mask((unsigned)b & 0xff) : a;
@@ -378,7 +410,8 @@ enum emul_result emu_op_bmi(struct emu *x)
 		r = len < 64 ? r & ((1ull << len) - 1) : r;
 		f = 0;
 		break;
-	default: return bmi_plain(x, a, b, bits);
+	default:
+		return bmi_plain(x, a, b, bits);
 	}
 	r &= width_mask(bits);
 	x->cpu->rflags = set_flags(x->cpu->rflags, RFL_ARITH, f | (flags_szp(r, bits) & (RFL_ZF | RFL_SF)));

@@ -27,8 +27,10 @@ static bool needs_alignment(ZydisMnemonic m)
 	case ZYDIS_MNEMONIC_MOVNTDQ:
 	case ZYDIS_MNEMONIC_MOVNTDQA:
 	case ZYDIS_MNEMONIC_MOVNTPS:
-	case ZYDIS_MNEMONIC_MOVNTPD: return true;
-	default: return false;
+	case ZYDIS_MNEMONIC_MOVNTPD:
+		return true;
+	default:
+		return false;
 	}
 }
 

@@ -14,35 +14,41 @@ struct string_op {
 
 static struct string_op string_op_of(ZydisMnemonic m)
 {
-#define S(op, n, b) case ZYDIS_MNEMONIC_##n: return (struct string_op){STR_##op, b}
+#define S(op, n, b)                       \
+	case ZYDIS_MNEMONIC_##n:          \
+		return (struct string_op) \
+		{                         \
+			STR_##op, b       \
+		}
 	switch (m) {
-	S(MOVS, MOVSB, 1);
-	S(MOVS, MOVSW, 2);
-	S(MOVS, MOVSD, 4);
-	S(MOVS, MOVSQ, 8);
-	S(CMPS, CMPSB, 1);
-	S(CMPS, CMPSW, 2);
-	S(CMPS, CMPSD, 4);
-	S(CMPS, CMPSQ, 8);
-	S(SCAS, SCASB, 1);
-	S(SCAS, SCASW, 2);
-	S(SCAS, SCASD, 4);
-	S(SCAS, SCASQ, 8);
-	S(LODS, LODSB, 1);
-	S(LODS, LODSW, 2);
-	S(LODS, LODSD, 4);
-	S(LODS, LODSQ, 8);
-	S(STOS, STOSB, 1);
-	S(STOS, STOSW, 2);
-	S(STOS, STOSD, 4);
-	S(STOS, STOSQ, 8);
-	S(INS, INSB, 1);
-	S(INS, INSW, 2);
-	S(INS, INSD, 4);
-	S(OUTS, OUTSB, 1);
-	S(OUTS, OUTSW, 2);
-	S(OUTS, OUTSD, 4);
-	default: panic("emulator: string mnemonic %d", (int)m);
+		S(MOVS, MOVSB, 1);
+		S(MOVS, MOVSW, 2);
+		S(MOVS, MOVSD, 4);
+		S(MOVS, MOVSQ, 8);
+		S(CMPS, CMPSB, 1);
+		S(CMPS, CMPSW, 2);
+		S(CMPS, CMPSD, 4);
+		S(CMPS, CMPSQ, 8);
+		S(SCAS, SCASB, 1);
+		S(SCAS, SCASW, 2);
+		S(SCAS, SCASD, 4);
+		S(SCAS, SCASQ, 8);
+		S(LODS, LODSB, 1);
+		S(LODS, LODSW, 2);
+		S(LODS, LODSD, 4);
+		S(LODS, LODSQ, 8);
+		S(STOS, STOSB, 1);
+		S(STOS, STOSW, 2);
+		S(STOS, STOSD, 4);
+		S(STOS, STOSQ, 8);
+		S(INS, INSB, 1);
+		S(INS, INSW, 2);
+		S(INS, INSD, 4);
+		S(OUTS, OUTSB, 1);
+		S(OUTS, OUTSW, 2);
+		S(OUTS, OUTSD, 4);
+	default:
+		panic("emulator: string mnemonic %d", (int)m);
 	}
 #undef S
 }
@@ -131,10 +137,13 @@ static enum emul_result string_once(struct emu *x, struct string_op op, unsigned
 	u64 v = x->cpu->gpr[R_RAX];
 
 	switch (op.kind) {
-	case STR_INS: return string_ins(x, op.bytes);
-	case STR_OUTS: return string_outs(x, seg, op.bytes);
+	case STR_INS:
+		return string_ins(x, op.bytes);
+	case STR_OUTS:
+		return string_outs(x, seg, op.bytes);
 	case STR_CMPS:
-	case STR_SCAS: return string_compare(x, op, seg);
+	case STR_SCAS:
+		return string_compare(x, op, seg);
 	case STR_LODS:
 		TRY(emu_read(x, seg, index_get(x, R_RSI), &v, op.bytes, EMUL_READ));
 		emu_gpr_set(x->cpu, R_RAX, op.bytes * 8, v);

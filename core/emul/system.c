@@ -148,7 +148,7 @@ static u64 cr4_offered(struct emu *x)
 		u32 cr4;
 	} gated[] = {
 		{1, 2, 17, CR4_PCIDE}, {1, 2, 26, CR4_OSXSAVE}, {7, 1, 0, CR4_FSGSBASE}, {7, 1, 7, CR4_SMEP},
-		{7, 1, 20, CR4_SMAP}, {7, 2, 2, CR4_UMIP}, {7, 2, 3, CR4_PKE},
+		{7, 1, 20, CR4_SMAP},  {7, 2, 2, CR4_UMIP},     {7, 2, 3, CR4_PKE},
 	};
 	u64 m = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR |
 		CR4_OSXMMEXCPT;
@@ -194,12 +194,19 @@ static enum emul_result write_cr(struct emu *x, unsigned n, u64 v)
 	if (!emu_long(x))
 		v = (u32)v;
 	switch (n) {
-	case 0: return write_cr0(x, v);
-	case 2: x->cpu->cr2 = v; return EMUL_OK;
-	case 3: return write_cr3(x, v);
-	case 4: return write_cr4(x, v);
-	case 8: return write_cr8(x, v);
-	default: return emu_ud(x);
+	case 0:
+		return write_cr0(x, v);
+	case 2:
+		x->cpu->cr2 = v;
+		return EMUL_OK;
+	case 3:
+		return write_cr3(x, v);
+	case 4:
+		return write_cr4(x, v);
+	case 8:
+		return write_cr8(x, v);
+	default:
+		return emu_ud(x);
 	}
 }
 
@@ -215,12 +222,23 @@ enum emul_result emu_mov_cr(struct emu *x)
 		return write_cr(x, to - ZYDIS_REGISTER_CR0, emu_reg_get(c, from));
 	n = from - ZYDIS_REGISTER_CR0;
 	switch (n) {
-	case 0: emu_reg_set(c, to, c->cr0); return EMUL_OK;
-	case 2: emu_reg_set(c, to, c->cr2); return EMUL_OK;
-	case 3: emu_reg_set(c, to, c->cr3); return EMUL_OK;
-	case 4: emu_reg_set(c, to, c->cr4); return EMUL_OK;
-	case 8: emu_reg_set(c, to, c->cr8); return EMUL_OK;
-	default: return emu_ud(x);
+	case 0:
+		emu_reg_set(c, to, c->cr0);
+		return EMUL_OK;
+	case 2:
+		emu_reg_set(c, to, c->cr2);
+		return EMUL_OK;
+	case 3:
+		emu_reg_set(c, to, c->cr3);
+		return EMUL_OK;
+	case 4:
+		emu_reg_set(c, to, c->cr4);
+		return EMUL_OK;
+	case 8:
+		emu_reg_set(c, to, c->cr8);
+		return EMUL_OK;
+	default:
+		return emu_ud(x);
 	}
 }
 

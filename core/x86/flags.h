@@ -64,14 +64,30 @@ static inline bool flags_condition(u64 f, unsigned cc)
 	bool r;
 
 	switch (cc >> 1) {
-	case 0: r = f & RFL_OF; break;
-	case 1: r = f & RFL_CF; break;
-	case 2: r = f & RFL_ZF; break;
-	case 3: r = f & (RFL_CF | RFL_ZF); break;
-	case 4: r = f & RFL_SF; break;
-	case 5: r = f & RFL_PF; break;
-	case 6: r = sf_of; break;
-	default: r = sf_of || (f & RFL_ZF); break;
+	case 0:
+		r = f & RFL_OF;
+		break;
+	case 1:
+		r = f & RFL_CF;
+		break;
+	case 2:
+		r = f & RFL_ZF;
+		break;
+	case 3:
+		r = f & (RFL_CF | RFL_ZF);
+		break;
+	case 4:
+		r = f & RFL_SF;
+		break;
+	case 5:
+		r = f & RFL_PF;
+		break;
+	case 6:
+		r = sf_of;
+		break;
+	default:
+		r = sf_of || (f & RFL_ZF);
+		break;
 	}
 	return r != (cc & 1);
 }

@@ -14,8 +14,25 @@ enum { RM_R = 1, RM_M = 2, RM_RM = 3 };
 // mode only.
 enum { A_W8 = 1, A_LOCK = 2, A_64 = 4, A_FREE = 8, A_NOSP = 16, A_XMM = 32, A_SHORT = 64, A_32 = 128 };
 enum special {
-	S_NONE, S_DIV, S_BITS, S_CMPXCHG, S_CMPXCHG8, S_STRING, S_REP, S_REPNE, S_STACK, S_POPF, S_TARGET, S_TARGETM,
-	S_RET, S_IRET, S_FARRET, S_LEAVE, S_RCX, S_XLAT, S_ALIGN
+	S_NONE,
+	S_DIV,
+	S_BITS,
+	S_CMPXCHG,
+	S_CMPXCHG8,
+	S_STRING,
+	S_REP,
+	S_REPNE,
+	S_STACK,
+	S_POPF,
+	S_TARGET,
+	S_TARGETM,
+	S_RET,
+	S_IRET,
+	S_FARRET,
+	S_LEAVE,
+	S_RCX,
+	S_XLAT,
+	S_ALIGN
 };
 
 struct row {
@@ -27,36 +44,45 @@ struct row {
 	u8 feature;
 };
 
-#define R(n, enc, pfx, map, op, ext, imm, w, rm, attr, sp, ...) {n, enc, pfx, map, op, ext, imm, w, rm, attr, sp, ##__VA_ARGS__}
+#define R(n, enc, pfx, map, op, ext, imm, w, rm, attr, sp, ...)                \
+	{                                                                      \
+		n, enc, pfx, map, op, ext, imm, w, rm, attr, sp, ##__VA_ARGS__ \
+	}
 #define RM_REG(n, map, op, w, attr, sp, ...) R(n, E_MODRM, 0, map, op, -1, I_NONE, w, RM_RM, attr, sp, ##__VA_ARGS__)
-#define ALU(n, base, k, lk)                                                        \
-	R(n " rm,r", E_MODRM, 0, 0, base, -1, I_NONE, W_ALL, RM_RM, A_W8 | lk, 0), \
-	R(n " r,rm", E_MODRM, 0, 0, base + 2, -1, I_NONE, W_ALL, RM_RM, A_W8, 0),  \
-	R(n " a,imm", E_PLAIN, 0, 0, base + 4, -1, I_Z, W_ALL, 0, A_W8, 0),        \
-	R(n " rm,imm", E_MODRM, 0, 0, 0x80, k, I_Z, W_ALL, RM_RM, A_W8 | lk, 0),   \
-	R(n " rm,imm8", E_MODRM, 0, 0, 0x83, k, I_8, W_WDQ, RM_RM, lk, 0)
-#define SHIFT(n, k)                                                          \
-	R(n " rm,1", E_MODRM, 0, 0, 0xd0, k, I_NONE, W_ALL, RM_RM, A_W8, 0), \
-	R(n " rm,cl", E_MODRM, 0, 0, 0xd2, k, I_NONE, W_ALL, RM_RM, A_W8, 0), \
-	R(n " rm,imm8", E_MODRM, 0, 0, 0xc0, k, I_8, W_ALL, RM_RM, A_W8, 0)
-#define BITS(n, op, k, lk)                                                                    \
-	R(n " rm,r", E_MODRM, 0, 1, op, -1, I_NONE, W_WDQ, RM_RM, lk, S_BITS),                \
-	R(n " rm,imm8", E_MODRM, 0, 1, 0xba, k, I_8, W_WDQ, RM_RM, lk, 0)
-#define CC(n, k)                                                                              \
-	R("j" n " rel8", E_PLAIN, 0, 0, 0x70 + k, -1, I_REL8, W_Q, 0, A_64, 0),               \
-	R("j" n " rel32", E_PLAIN, 0, 1, 0x80 + k, -1, I_REL32, W_Q, 0, A_64, 0),             \
-	R("set" n, E_MODRM, 0, 1, 0x90 + k, 0, I_NONE, W_B, RM_RM, 0, 0),                     \
-	R("cmov" n, E_MODRM, 0, 1, 0x40 + k, -1, I_NONE, W_WDQ, RM_RM, 0, 0)
-#define STRING(n, op)                                                      \
-	R(n, E_PLAIN, 0, 0, op, -1, I_NONE, W_ALL, 0, A_W8, S_STRING),     \
-	R("rep " n, E_PLAIN, 0xf3, 0, op, -1, I_NONE, W_ALL, 0, A_W8, S_REP)
+#define ALU(n, base, k, lk)                                                               \
+	R(n " rm,r", E_MODRM, 0, 0, base, -1, I_NONE, W_ALL, RM_RM, A_W8 | lk, 0),        \
+		R(n " r,rm", E_MODRM, 0, 0, base + 2, -1, I_NONE, W_ALL, RM_RM, A_W8, 0), \
+		R(n " a,imm", E_PLAIN, 0, 0, base + 4, -1, I_Z, W_ALL, 0, A_W8, 0),       \
+		R(n " rm,imm", E_MODRM, 0, 0, 0x80, k, I_Z, W_ALL, RM_RM, A_W8 | lk, 0),  \
+		R(n " rm,imm8", E_MODRM, 0, 0, 0x83, k, I_8, W_WDQ, RM_RM, lk, 0)
+#define SHIFT(n, k)                                                                   \
+	R(n " rm,1", E_MODRM, 0, 0, 0xd0, k, I_NONE, W_ALL, RM_RM, A_W8, 0),          \
+		R(n " rm,cl", E_MODRM, 0, 0, 0xd2, k, I_NONE, W_ALL, RM_RM, A_W8, 0), \
+		R(n " rm,imm8", E_MODRM, 0, 0, 0xc0, k, I_8, W_ALL, RM_RM, A_W8, 0)
+#define BITS(n, op, k, lk)                                                     \
+	R(n " rm,r", E_MODRM, 0, 1, op, -1, I_NONE, W_WDQ, RM_RM, lk, S_BITS), \
+		R(n " rm,imm8", E_MODRM, 0, 1, 0xba, k, I_8, W_WDQ, RM_RM, lk, 0)
+#define CC(n, k)                                                                          \
+	R("j" n " rel8", E_PLAIN, 0, 0, 0x70 + k, -1, I_REL8, W_Q, 0, A_64, 0),           \
+		R("j" n " rel32", E_PLAIN, 0, 1, 0x80 + k, -1, I_REL32, W_Q, 0, A_64, 0), \
+		R("set" n, E_MODRM, 0, 1, 0x90 + k, 0, I_NONE, W_B, RM_RM, 0, 0),         \
+		R("cmov" n, E_MODRM, 0, 1, 0x40 + k, -1, I_NONE, W_WDQ, RM_RM, 0, 0)
+#define STRING(n, op)                                                  \
+	R(n, E_PLAIN, 0, 0, op, -1, I_NONE, W_ALL, 0, A_W8, S_STRING), \
+		R("rep " n, E_PLAIN, 0xf3, 0, op, -1, I_NONE, W_ALL, 0, A_W8, S_REP)
 #define PLAIN(n, op, w, sp) R(n, E_PLAIN, 0, 0, op, -1, I_NONE, w, 0, 0, sp)
 
 static const struct row rows[] = {
-	ALU("add", 0x00, 0, A_LOCK), ALU("or", 0x08, 1, A_LOCK), ALU("adc", 0x10, 2, A_LOCK),
-	ALU("sbb", 0x18, 3, A_LOCK), ALU("and", 0x20, 4, A_LOCK), ALU("sub", 0x28, 5, A_LOCK),
-	ALU("xor", 0x30, 6, A_LOCK), ALU("cmp", 0x38, 7, 0),
-	RM_REG("test rm,r", 0, 0x84, W_ALL, A_W8, 0), R("test a,imm", E_PLAIN, 0, 0, 0xa8, -1, I_Z, W_ALL, 0, A_W8, 0),
+	ALU("add", 0x00, 0, A_LOCK),
+	ALU("or", 0x08, 1, A_LOCK),
+	ALU("adc", 0x10, 2, A_LOCK),
+	ALU("sbb", 0x18, 3, A_LOCK),
+	ALU("and", 0x20, 4, A_LOCK),
+	ALU("sub", 0x28, 5, A_LOCK),
+	ALU("xor", 0x30, 6, A_LOCK),
+	ALU("cmp", 0x38, 7, 0),
+	RM_REG("test rm,r", 0, 0x84, W_ALL, A_W8, 0),
+	R("test a,imm", E_PLAIN, 0, 0, 0xa8, -1, I_Z, W_ALL, 0, A_W8, 0),
 	R("test rm,imm", E_MODRM, 0, 0, 0xf6, 0, I_Z, W_ALL, RM_RM, A_W8, 0),
 	R("not", E_MODRM, 0, 0, 0xf6, 2, I_NONE, W_ALL, RM_RM, A_W8 | A_LOCK, 0),
 	R("neg", E_MODRM, 0, 0, 0xf6, 3, I_NONE, W_ALL, RM_RM, A_W8 | A_LOCK, 0),
@@ -66,10 +92,12 @@ static const struct row rows[] = {
 	R("idiv", E_MODRM, 0, 0, 0xf6, 7, I_NONE, W_ALL, RM_RM, A_W8 | A_FREE, S_DIV),
 	R("inc", E_MODRM, 0, 0, 0xfe, 0, I_NONE, W_ALL, RM_RM, A_W8 | A_LOCK, 0),
 	R("dec", E_MODRM, 0, 0, 0xfe, 1, I_NONE, W_ALL, RM_RM, A_W8 | A_LOCK, 0),
-	RM_REG("imul r,rm", 1, 0xaf, W_WDQ, 0, 0), R("imul r,rm,imm", E_MODRM, 0, 0, 0x69, -1, I_Z, W_WDQ, RM_RM, 0, 0),
+	RM_REG("imul r,rm", 1, 0xaf, W_WDQ, 0, 0),
+	R("imul r,rm,imm", E_MODRM, 0, 0, 0x69, -1, I_Z, W_WDQ, RM_RM, 0, 0),
 	R("imul r,rm,imm8", E_MODRM, 0, 0, 0x6b, -1, I_8, W_WDQ, RM_RM, 0, 0),
 	// Moves.
-	RM_REG("mov rm,r", 0, 0x88, W_ALL, A_W8, 0), RM_REG("mov r,rm", 0, 0x8a, W_ALL, A_W8, 0),
+	RM_REG("mov rm,r", 0, 0x88, W_ALL, A_W8, 0),
+	RM_REG("mov r,rm", 0, 0x8a, W_ALL, A_W8, 0),
 	R("mov rm,imm", E_MODRM, 0, 0, 0xc6, 0, I_Z, W_ALL, RM_RM, A_W8, 0),
 	R("mov r8,imm8", E_OPREG, 0, 0, 0xb0, -1, I_8, W_B, 0, 0, 0),
 	R("mov r,imm", E_OPREG, 0, 0, 0xb8, -1, I_V, W_WDQ, 0, 0, 0),
@@ -77,26 +105,65 @@ static const struct row rows[] = {
 	R("mov moffs,a", E_PLAIN, 0, 0, 0xa2, -1, I_MOFFS, W_ALL, 0, A_W8, 0),
 	R("mov rm,ds", E_MODRM, 0, 0, 0x8c, 3, I_NONE, W_WDQ, RM_RM, 0, 0),
 	R("mov rm,cs", E_MODRM, 0, 0, 0x8c, 1, I_NONE, W_WDQ, RM_RM, 0, 0),
-	RM_REG("movzx r,rm8", 1, 0xb6, W_WDQ, A_SHORT, 0), RM_REG("movzx r,rm16", 1, 0xb7, W_DQ, 0, 0),
-	RM_REG("movsx r,rm8", 1, 0xbe, W_WDQ, A_SHORT, 0), RM_REG("movsx r,rm16", 1, 0xbf, W_DQ, 0, 0),
-	RM_REG("movsxd", 0, 0x63, W_Q, 0, 0), R("lea", E_MODRM, 0, 0, 0x8d, -1, I_NONE, W_WDQ, RM_M, 0, 0),
-	RM_REG("xchg", 0, 0x86, W_ALL, A_W8 | A_LOCK, 0), R("xchg a,r", E_OPREG, 0, 0, 0x90, -1, I_NONE, W_WDQ, 0, 0, 0),
+	RM_REG("movzx r,rm8", 1, 0xb6, W_WDQ, A_SHORT, 0),
+	RM_REG("movzx r,rm16", 1, 0xb7, W_DQ, 0, 0),
+	RM_REG("movsx r,rm8", 1, 0xbe, W_WDQ, A_SHORT, 0),
+	RM_REG("movsx r,rm16", 1, 0xbf, W_DQ, 0, 0),
+	RM_REG("movsxd", 0, 0x63, W_Q, 0, 0),
+	R("lea", E_MODRM, 0, 0, 0x8d, -1, I_NONE, W_WDQ, RM_M, 0, 0),
+	RM_REG("xchg", 0, 0x86, W_ALL, A_W8 | A_LOCK, 0),
+	R("xchg a,r", E_OPREG, 0, 0, 0x90, -1, I_NONE, W_WDQ, 0, 0, 0),
 	R("bswap", E_OPREG, 0, 1, 0xc8, -1, I_NONE, W_DQ, 0, 0, 0),
 	R("movbe r,m", E_MODRM, 0, 2, 0xf0, -1, I_NONE, W_WDQ, RM_M, 0, 0, FEAT_MOVBE),
 	R("movbe m,r", E_MODRM, 0, 2, 0xf1, -1, I_NONE, W_WDQ, RM_M, 0, 0, FEAT_MOVBE),
 	R("movnti", E_MODRM, 0, 1, 0xc3, -1, I_NONE, W_DQ, RM_M, 0, 0),
-	PLAIN("cbw", 0x98, W_WDQ, 0), PLAIN("cwd", 0x99, W_WDQ, 0), PLAIN("xlat", 0xd7, W_D, S_XLAT),
-	PLAIN("lahf", 0x9f, W_D, 0), PLAIN("sahf", 0x9e, W_D, 0), PLAIN("clc", 0xf8, W_D, 0), PLAIN("stc", 0xf9, W_D, 0),
-	PLAIN("cmc", 0xf5, W_D, 0), PLAIN("cld", 0xfc, W_D, 0), PLAIN("std", 0xfd, W_D, 0), PLAIN("nop", 0x90, W_D, 0),
-	R("nop rm", E_MODRM, 0, 1, 0x1f, 0, I_NONE, W_WDQ, RM_RM, 0, 0), R("pause", E_PLAIN, 0xf3, 0, 0x90, -1, I_NONE, W_D, 0, 0, 0),
-	CC("o", 0), CC("no", 1), CC("b", 2), CC("nb", 3), CC("z", 4), CC("nz", 5), CC("be", 6), CC("nbe", 7), CC("s", 8),
-	CC("ns", 9), CC("p", 10), CC("np", 11), CC("l", 12), CC("nl", 13), CC("le", 14), CC("nle", 15),
+	PLAIN("cbw", 0x98, W_WDQ, 0),
+	PLAIN("cwd", 0x99, W_WDQ, 0),
+	PLAIN("xlat", 0xd7, W_D, S_XLAT),
+	PLAIN("lahf", 0x9f, W_D, 0),
+	PLAIN("sahf", 0x9e, W_D, 0),
+	PLAIN("clc", 0xf8, W_D, 0),
+	PLAIN("stc", 0xf9, W_D, 0),
+	PLAIN("cmc", 0xf5, W_D, 0),
+	PLAIN("cld", 0xfc, W_D, 0),
+	PLAIN("std", 0xfd, W_D, 0),
+	PLAIN("nop", 0x90, W_D, 0),
+	R("nop rm", E_MODRM, 0, 1, 0x1f, 0, I_NONE, W_WDQ, RM_RM, 0, 0),
+	R("pause", E_PLAIN, 0xf3, 0, 0x90, -1, I_NONE, W_D, 0, 0, 0),
+	CC("o", 0),
+	CC("no", 1),
+	CC("b", 2),
+	CC("nb", 3),
+	CC("z", 4),
+	CC("nz", 5),
+	CC("be", 6),
+	CC("nbe", 7),
+	CC("s", 8),
+	CC("ns", 9),
+	CC("p", 10),
+	CC("np", 11),
+	CC("l", 12),
+	CC("nl", 13),
+	CC("le", 14),
+	CC("nle", 15),
 	// Shifts and bits.
-	SHIFT("rol", 0), SHIFT("ror", 1), SHIFT("rcl", 2), SHIFT("rcr", 3), SHIFT("shl", 4), SHIFT("shr", 5), SHIFT("sar", 7),
-	R("shld imm8", E_MODRM, 0, 1, 0xa4, -1, I_8, W_WDQ, RM_RM, 0, 0), RM_REG("shld cl", 1, 0xa5, W_WDQ, 0, 0),
-	R("shrd imm8", E_MODRM, 0, 1, 0xac, -1, I_8, W_WDQ, RM_RM, 0, 0), RM_REG("shrd cl", 1, 0xad, W_WDQ, 0, 0),
-	BITS("bt", 0xa3, 4, 0), BITS("bts", 0xab, 5, A_LOCK), BITS("btr", 0xb3, 6, A_LOCK), BITS("btc", 0xbb, 7, A_LOCK),
-	RM_REG("bsf", 1, 0xbc, W_WDQ, 0, 0), RM_REG("bsr", 1, 0xbd, W_WDQ, 0, 0),
+	SHIFT("rol", 0),
+	SHIFT("ror", 1),
+	SHIFT("rcl", 2),
+	SHIFT("rcr", 3),
+	SHIFT("shl", 4),
+	SHIFT("shr", 5),
+	SHIFT("sar", 7),
+	R("shld imm8", E_MODRM, 0, 1, 0xa4, -1, I_8, W_WDQ, RM_RM, 0, 0),
+	RM_REG("shld cl", 1, 0xa5, W_WDQ, 0, 0),
+	R("shrd imm8", E_MODRM, 0, 1, 0xac, -1, I_8, W_WDQ, RM_RM, 0, 0),
+	RM_REG("shrd cl", 1, 0xad, W_WDQ, 0, 0),
+	BITS("bt", 0xa3, 4, 0),
+	BITS("bts", 0xab, 5, A_LOCK),
+	BITS("btr", 0xb3, 6, A_LOCK),
+	BITS("btc", 0xbb, 7, A_LOCK),
+	RM_REG("bsf", 1, 0xbc, W_WDQ, 0, 0),
+	RM_REG("bsr", 1, 0xbd, W_WDQ, 0, 0),
 	R("tzcnt", E_MODRM, 0xf3, 1, 0xbc, -1, I_NONE, W_WDQ, RM_RM, 0, 0, FEAT_BMI1),
 	R("lzcnt", E_MODRM, 0xf3, 1, 0xbd, -1, I_NONE, W_WDQ, RM_RM, 0, 0, FEAT_LZCNT),
 	R("popcnt", E_MODRM, 0xf3, 1, 0xb8, -1, I_NONE, W_WDQ, RM_RM, 0, 0, FEAT_POPCNT),
@@ -118,11 +185,16 @@ static const struct row rows[] = {
 	R("shrx", E_VEX, 0xf2, 2, 0xf7, -1, I_NONE, W_DQ, RM_RM, 0, 0, FEAT_BMI2),
 	R("rorx", E_VEX, 0xf2, 3, 0xf0, -2, I_8, W_DQ, RM_RM, 0, 0, FEAT_BMI2),
 	// Atomics.
-	RM_REG("xadd", 1, 0xc0, W_ALL, A_W8 | A_LOCK, 0), RM_REG("cmpxchg", 1, 0xb0, W_ALL, A_W8 | A_LOCK, S_CMPXCHG),
+	RM_REG("xadd", 1, 0xc0, W_ALL, A_W8 | A_LOCK, 0),
+	RM_REG("cmpxchg", 1, 0xb0, W_ALL, A_W8 | A_LOCK, S_CMPXCHG),
 	R("cmpxchg8b", E_MODRM, 0, 1, 0xc7, 1, I_NONE, W_D, RM_M, A_LOCK, S_CMPXCHG8),
 	R("cmpxchg16b", E_MODRM, 0, 1, 0xc7, 1, I_NONE, W_Q, RM_M, A_LOCK, S_CMPXCHG8, FEAT_CX16),
 	// Strings.
-	STRING("movs", 0xa4), STRING("stos", 0xaa), STRING("lods", 0xac), STRING("cmps", 0xa6), STRING("scas", 0xae),
+	STRING("movs", 0xa4),
+	STRING("stos", 0xaa),
+	STRING("lods", 0xac),
+	STRING("cmps", 0xa6),
+	STRING("scas", 0xae),
 	R("repne cmps", E_PLAIN, 0xf2, 0, 0xa6, -1, I_NONE, W_ALL, 0, A_W8, S_REPNE),
 	R("repne scas", E_PLAIN, 0xf2, 0, 0xae, -1, I_NONE, W_ALL, 0, A_W8, S_REPNE),
 	R("repne movs", E_PLAIN, 0xf2, 0, 0xa4, -1, I_NONE, W_ALL, 0, A_W8, S_REPNE),
@@ -155,9 +227,12 @@ static const struct row rows[] = {
 	// 32-bit mode only.
 	R("iret", E_PLAIN, 0, 0, 0xcf, -1, I_NONE, W_D, 0, A_32, S_IRET),
 	R("ret far", E_PLAIN, 0, 0, 0xcb, -1, I_NONE, W_D, 0, A_32, S_FARRET),
-	R("aaa", E_PLAIN, 0, 0, 0x37, -1, I_NONE, W_D, 0, A_32, 0), R("aas", E_PLAIN, 0, 0, 0x3f, -1, I_NONE, W_D, 0, A_32, 0),
-	R("daa", E_PLAIN, 0, 0, 0x27, -1, I_NONE, W_D, 0, A_32, 0), R("das", E_PLAIN, 0, 0, 0x2f, -1, I_NONE, W_D, 0, A_32, 0),
-	R("aam", E_PLAIN, 0, 0, 0xd4, -1, I_8, W_D, 0, A_32 | A_FREE, 0), R("aad", E_PLAIN, 0, 0, 0xd5, -1, I_8, W_D, 0, A_32, 0),
+	R("aaa", E_PLAIN, 0, 0, 0x37, -1, I_NONE, W_D, 0, A_32, 0),
+	R("aas", E_PLAIN, 0, 0, 0x3f, -1, I_NONE, W_D, 0, A_32, 0),
+	R("daa", E_PLAIN, 0, 0, 0x27, -1, I_NONE, W_D, 0, A_32, 0),
+	R("das", E_PLAIN, 0, 0, 0x2f, -1, I_NONE, W_D, 0, A_32, 0),
+	R("aam", E_PLAIN, 0, 0, 0xd4, -1, I_8, W_D, 0, A_32 | A_FREE, 0),
+	R("aad", E_PLAIN, 0, 0, 0xd5, -1, I_8, W_D, 0, A_32, 0),
 	R("salc", E_PLAIN, 0, 0, 0xd6, -1, I_NONE, W_D, 0, A_32, 0),
 	R("inc r", E_OPREG, 0, 0, 0x40, -1, I_NONE, W_W | W_D, 0, A_32, 0),
 	R("dec r", E_OPREG, 0, 0, 0x48, -1, I_NONE, W_W | W_D, 0, A_32, 0),
@@ -165,29 +240,46 @@ static const struct row rows[] = {
 	R("popa", E_PLAIN, 0, 0, 0x61, -1, I_NONE, W_W | W_D, 0, A_32, S_STACK),
 	R("bound", E_MODRM, 0, 0, 0x62, -1, I_NONE, W_W | W_D, RM_M, A_32 | A_FREE, 0),
 	// Privileged ones fault alike; a few others are invalid.
-	R("cli", E_PLAIN, 0, 0, 0xfa, -1, I_NONE, W_D, 0, A_FREE, 0), R("sti", E_PLAIN, 0, 0, 0xfb, -1, I_NONE, W_D, 0, A_FREE, 0),
-	R("hlt", E_PLAIN, 0, 0, 0xf4, -1, I_NONE, W_D, 0, A_FREE, 0), R("rdmsr", E_PLAIN, 0, 1, 0x32, -1, I_NONE, W_D, 0, A_FREE, 0),
-	R("wrmsr", E_PLAIN, 0, 1, 0x30, -1, I_NONE, W_D, 0, A_FREE, 0), R("clts", E_PLAIN, 0, 1, 0x06, -1, I_NONE, W_D, 0, A_FREE, 0),
+	R("cli", E_PLAIN, 0, 0, 0xfa, -1, I_NONE, W_D, 0, A_FREE, 0),
+	R("sti", E_PLAIN, 0, 0, 0xfb, -1, I_NONE, W_D, 0, A_FREE, 0),
+	R("hlt", E_PLAIN, 0, 0, 0xf4, -1, I_NONE, W_D, 0, A_FREE, 0),
+	R("rdmsr", E_PLAIN, 0, 1, 0x32, -1, I_NONE, W_D, 0, A_FREE, 0),
+	R("wrmsr", E_PLAIN, 0, 1, 0x30, -1, I_NONE, W_D, 0, A_FREE, 0),
+	R("clts", E_PLAIN, 0, 1, 0x06, -1, I_NONE, W_D, 0, A_FREE, 0),
 	R("mov cr,r", E_MODRM, 0, 1, 0x22, 3, I_NONE, W_D, RM_R, A_FREE, 0),
 	R("mov r,cr", E_MODRM, 0, 1, 0x20, 0, I_NONE, W_D, RM_R, A_FREE, 0),
 	R("mov r,dr", E_MODRM, 0, 1, 0x21, 7, I_NONE, W_D, RM_R, A_FREE, 0),
-	R("lgdt", E_MODRM, 0, 1, 0x01, 2, I_NONE, W_D, RM_M, A_FREE, 0), R("wbinvd", E_PLAIN, 0, 1, 0x09, -1, I_NONE, W_D, 0, A_FREE, 0),
-	R("invlpg", E_MODRM, 0, 1, 0x01, 7, I_NONE, W_D, RM_M, A_FREE, 0), R("ud2", E_PLAIN, 0, 1, 0x0b, -1, I_NONE, W_D, 0, A_FREE, 0),
+	R("lgdt", E_MODRM, 0, 1, 0x01, 2, I_NONE, W_D, RM_M, A_FREE, 0),
+	R("wbinvd", E_PLAIN, 0, 1, 0x09, -1, I_NONE, W_D, 0, A_FREE, 0),
+	R("invlpg", E_MODRM, 0, 1, 0x01, 7, I_NONE, W_D, RM_M, A_FREE, 0),
+	R("ud2", E_PLAIN, 0, 1, 0x0b, -1, I_NONE, W_D, 0, A_FREE, 0),
 	R("lock mov", E_MODRM, 0xf0, 0, 0x88, -1, I_NONE, W_ALL, RM_RM, A_W8 | A_FREE, 0),
 	R("lock cmp", E_MODRM, 0xf0, 0, 0x38, -1, I_NONE, W_ALL, RM_RM, A_W8 | A_FREE, 0),
 	// SSE moves.
-	R("movups x,rm", E_MODRM, 0, 1, 0x10, -1, I_NONE, W_D, RM_M, A_XMM, 0), R("movups rm,x", E_MODRM, 0, 1, 0x11, -1, I_NONE, W_D, RM_M, A_XMM, 0),
-	R("movupd x,rm", E_MODRM, 0x66, 1, 0x10, -1, I_NONE, W_D, RM_M, A_XMM, 0), R("movupd rm,x", E_MODRM, 0x66, 1, 0x11, -1, I_NONE, W_D, RM_M, A_XMM, 0),
-	R("movaps x,m", E_MODRM, 0, 1, 0x28, -1, I_NONE, W_D, RM_M, A_XMM, S_ALIGN), R("movaps m,x", E_MODRM, 0, 1, 0x29, -1, I_NONE, W_D, RM_M, A_XMM, S_ALIGN),
-	R("movdqa x,m", E_MODRM, 0x66, 1, 0x6f, -1, I_NONE, W_D, RM_M, A_XMM, S_ALIGN), R("movdqa m,x", E_MODRM, 0x66, 1, 0x7f, -1, I_NONE, W_D, RM_M, A_XMM, S_ALIGN),
-	R("movdqu x,m", E_MODRM, 0xf3, 1, 0x6f, -1, I_NONE, W_D, RM_M, A_XMM, 0), R("movdqu m,x", E_MODRM, 0xf3, 1, 0x7f, -1, I_NONE, W_D, RM_M, A_XMM, 0),
-	R("movss x,m", E_MODRM, 0xf3, 1, 0x10, -1, I_NONE, W_D, RM_M, A_XMM, 0), R("movss m,x", E_MODRM, 0xf3, 1, 0x11, -1, I_NONE, W_D, RM_M, A_XMM, 0),
-	R("movsd x,m", E_MODRM, 0xf2, 1, 0x10, -1, I_NONE, W_D, RM_M, A_XMM, 0), R("movsd m,x", E_MODRM, 0xf2, 1, 0x11, -1, I_NONE, W_D, RM_M, A_XMM, 0),
-	R("movd x,rm", E_MODRM, 0x66, 1, 0x6e, -1, I_NONE, W_D, RM_RM, A_XMM, 0), R("movd rm,x", E_MODRM, 0x66, 1, 0x7e, -1, I_NONE, W_D, RM_RM, A_XMM, 0),
-	R("movq x,rm", E_MODRM, 0x66, 1, 0x6e, -1, I_NONE, W_Q, RM_RM, A_XMM, 0), R("movq rm,x", E_MODRM, 0x66, 1, 0x7e, -1, I_NONE, W_Q, RM_RM, A_XMM, 0),
-	R("movq x,m", E_MODRM, 0xf3, 1, 0x7e, -1, I_NONE, W_D, RM_M, A_XMM, 0), R("movq m,x", E_MODRM, 0x66, 1, 0xd6, -1, I_NONE, W_D, RM_M, A_XMM, 0),
-	R("movntdq", E_MODRM, 0x66, 1, 0xe7, -1, I_NONE, W_D, RM_M, A_XMM, S_ALIGN), R("movntps", E_MODRM, 0, 1, 0x2b, -1, I_NONE, W_D, RM_M, A_XMM, S_ALIGN),
-	R("movlps x,m", E_MODRM, 0, 1, 0x12, -1, I_NONE, W_D, RM_M, A_XMM, 0), R("movhps x,m", E_MODRM, 0, 1, 0x16, -1, I_NONE, W_D, RM_M, A_XMM, 0),
+	R("movups x,rm", E_MODRM, 0, 1, 0x10, -1, I_NONE, W_D, RM_M, A_XMM, 0),
+	R("movups rm,x", E_MODRM, 0, 1, 0x11, -1, I_NONE, W_D, RM_M, A_XMM, 0),
+	R("movupd x,rm", E_MODRM, 0x66, 1, 0x10, -1, I_NONE, W_D, RM_M, A_XMM, 0),
+	R("movupd rm,x", E_MODRM, 0x66, 1, 0x11, -1, I_NONE, W_D, RM_M, A_XMM, 0),
+	R("movaps x,m", E_MODRM, 0, 1, 0x28, -1, I_NONE, W_D, RM_M, A_XMM, S_ALIGN),
+	R("movaps m,x", E_MODRM, 0, 1, 0x29, -1, I_NONE, W_D, RM_M, A_XMM, S_ALIGN),
+	R("movdqa x,m", E_MODRM, 0x66, 1, 0x6f, -1, I_NONE, W_D, RM_M, A_XMM, S_ALIGN),
+	R("movdqa m,x", E_MODRM, 0x66, 1, 0x7f, -1, I_NONE, W_D, RM_M, A_XMM, S_ALIGN),
+	R("movdqu x,m", E_MODRM, 0xf3, 1, 0x6f, -1, I_NONE, W_D, RM_M, A_XMM, 0),
+	R("movdqu m,x", E_MODRM, 0xf3, 1, 0x7f, -1, I_NONE, W_D, RM_M, A_XMM, 0),
+	R("movss x,m", E_MODRM, 0xf3, 1, 0x10, -1, I_NONE, W_D, RM_M, A_XMM, 0),
+	R("movss m,x", E_MODRM, 0xf3, 1, 0x11, -1, I_NONE, W_D, RM_M, A_XMM, 0),
+	R("movsd x,m", E_MODRM, 0xf2, 1, 0x10, -1, I_NONE, W_D, RM_M, A_XMM, 0),
+	R("movsd m,x", E_MODRM, 0xf2, 1, 0x11, -1, I_NONE, W_D, RM_M, A_XMM, 0),
+	R("movd x,rm", E_MODRM, 0x66, 1, 0x6e, -1, I_NONE, W_D, RM_RM, A_XMM, 0),
+	R("movd rm,x", E_MODRM, 0x66, 1, 0x7e, -1, I_NONE, W_D, RM_RM, A_XMM, 0),
+	R("movq x,rm", E_MODRM, 0x66, 1, 0x6e, -1, I_NONE, W_Q, RM_RM, A_XMM, 0),
+	R("movq rm,x", E_MODRM, 0x66, 1, 0x7e, -1, I_NONE, W_Q, RM_RM, A_XMM, 0),
+	R("movq x,m", E_MODRM, 0xf3, 1, 0x7e, -1, I_NONE, W_D, RM_M, A_XMM, 0),
+	R("movq m,x", E_MODRM, 0x66, 1, 0xd6, -1, I_NONE, W_D, RM_M, A_XMM, 0),
+	R("movntdq", E_MODRM, 0x66, 1, 0xe7, -1, I_NONE, W_D, RM_M, A_XMM, S_ALIGN),
+	R("movntps", E_MODRM, 0, 1, 0x2b, -1, I_NONE, W_D, RM_M, A_XMM, S_ALIGN),
+	R("movlps x,m", E_MODRM, 0, 1, 0x12, -1, I_NONE, W_D, RM_M, A_XMM, 0),
+	R("movhps x,m", E_MODRM, 0, 1, 0x16, -1, I_NONE, W_D, RM_M, A_XMM, 0),
 	R("movhpd m,x", E_MODRM, 0x66, 1, 0x17, -1, I_NONE, W_D, RM_M, A_XMM, 0),
 };
 
@@ -208,7 +300,8 @@ enum case_feature case_row_feature(unsigned row)
 
 const char *case_feature_name(enum case_feature f)
 {
-	static const char *const names[FEAT_COUNT] = {"", "popcnt", "lzcnt", "bmi1", "bmi2", "movbe", "adx", "sse4.2", "cx16"};
+	static const char *const names[FEAT_COUNT] = {"",      "popcnt", "lzcnt",  "bmi1", "bmi2",
+						      "movbe", "adx",    "sse4.2", "cx16"};
 
 	return names[f];
 }
@@ -265,15 +358,35 @@ static unsigned below(struct case_rng *r, unsigned n)
 
 static u64 interesting(struct case_rng *r)
 {
-	static const u64 edges[] = {0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff,
-				    0x7fffffffffffffff, 0x8000000000000000, 0xffffffffffffffff, 0x0f, 0x10, 0x9};
+	static const u64 edges[] = {0,
+				    1,
+				    0x7f,
+				    0x80,
+				    0xff,
+				    0x7fff,
+				    0x8000,
+				    0xffff,
+				    0x7fffffff,
+				    0x80000000,
+				    0xffffffff,
+				    0x7fffffffffffffff,
+				    0x8000000000000000,
+				    0xffffffffffffffff,
+				    0x0f,
+				    0x10,
+				    0x9};
 
 	switch (below(r, 6)) {
-	case 0: return edges[below(r, ARRAY_SIZE(edges))];
-	case 1: return below(r, 256);
-	case 2: return (u64)(s64)(s32)case_random(r);
-	case 3: return 1ull << below(r, 64);
-	default: return case_random(r);
+	case 0:
+		return edges[below(r, ARRAY_SIZE(edges))];
+	case 1:
+		return below(r, 256);
+	case 2:
+		return (u64)(s64)(s32)case_random(r);
+	case 3:
+		return 1ull << below(r, 64);
+	default:
+		return case_random(r);
 	}
 }
 
@@ -289,7 +402,7 @@ struct build {
 	bool has_rex, has_modrm, has_sib, addr32, rip_relative;
 	unsigned disp_bytes;
 	s64 disp;
-	u64 target; // address of the memory operand
+	u64 target;         // address of the memory operand
 	unsigned registers; // 16, or 8 in 32-bit mode
 };
 
@@ -466,19 +579,28 @@ static void special_before(struct build *b)
 	case S_RET:
 	case S_POPF:
 	case S_IRET:
-	case S_FARRET: reserve(b, R_RSP, inside(b)); break;
+	case S_FARRET:
+		reserve(b, R_RSP, inside(b));
+		break;
 	case S_LEAVE:
 		reserve(b, R_RBP, inside(b));
 		reserve(b, R_RSP, inside(b));
 		break;
-	case S_RCX: reserve(b, R_RCX, below(b->rng, 3) ? below(b->rng, 3) : interesting(b->rng)); break;
-	case S_XLAT: reserve(b, R_RBX, inside(b)); break;
+	case S_RCX:
+		reserve(b, R_RCX, below(b->rng, 3) ? below(b->rng, 3) : interesting(b->rng));
+		break;
+	case S_XLAT:
+		reserve(b, R_RBX, inside(b));
+		break;
 	case S_CMPXCHG8:
 		reserve(b, R_RAX, interesting(b->rng));
 		reserve(b, R_RDX, interesting(b->rng));
 		break;
-	case S_CMPXCHG: reserve(b, R_RAX, interesting(b->rng)); break;
-	default: break;
+	case S_CMPXCHG:
+		reserve(b, R_RAX, interesting(b->rng));
+		break;
+	default:
+		break;
 	}
 }
 
@@ -500,8 +622,12 @@ static void special_after(struct build *b, u16 cs, u16 ss)
 			put_arena(c, b->target + bytes, c->gpr[R_RDX], bytes);
 		}
 		break;
-	case S_POPF: put_arena(c, sp, (case_random(b->rng) & (SAFE_FLAGS | RFL_IF | RFL_IOPL | RFL_RF)), 8); break;
-	case S_RET: put_arena(c, sp, landing, 8); break;
+	case S_POPF:
+		put_arena(c, sp, (case_random(b->rng) & (SAFE_FLAGS | RFL_IF | RFL_IOPL | RFL_RF)), 8);
+		break;
+	case S_RET:
+		put_arena(c, sp, landing, 8);
+		break;
 	case S_FARRET:
 		put_arena(c, sp, landing, word);
 		put_arena(c, sp + word, cs, word);
@@ -519,7 +645,8 @@ static void special_after(struct build *b, u16 cs, u16 ss)
 		else
 			put_arena(c, b->target, landing, 8);
 		break;
-	default: break;
+	default:
+		break;
 	}
 }
 
@@ -565,14 +692,22 @@ static unsigned immediate_bytes(const struct build *b)
 
 	switch (b->row->imm) {
 	case I_8:
-	case I_REL8: return 1;
-	case I_16: return 2;
-	case I_ENTER: return 3;
-	case I_REL32: return 4;
-	case I_Z: return w == 8 ? 1 : w == 16 ? 2 : 4;
-	case I_V: return w / 8;
-	case I_MOFFS: return b->addr32 || b->registers == 8 ? 4 : 8;
-	default: return 0;
+	case I_REL8:
+		return 1;
+	case I_16:
+		return 2;
+	case I_ENTER:
+		return 3;
+	case I_REL32:
+		return 4;
+	case I_Z:
+		return w == 8 ? 1 : w == 16 ? 2 : 4;
+	case I_V:
+		return w / 8;
+	case I_MOFFS:
+		return b->addr32 || b->registers == 8 ? 4 : 8;
+	default:
+		return 0;
 	}
 }
 
@@ -581,9 +716,15 @@ static void immediate(struct build *b)
 	unsigned bytes = immediate_bytes(b);
 
 	switch (b->row->imm) {
-	case I_REL8: number(b, CASE_TAKEN, 1); break;
-	case I_REL32: number(b, CASE_TAKEN, 4); break;
-	case I_16: number(b, below(b->rng, 256), 2); break;
+	case I_REL8:
+		number(b, CASE_TAKEN, 1);
+		break;
+	case I_REL32:
+		number(b, CASE_TAKEN, 4);
+		break;
+	case I_16:
+		number(b, below(b->rng, 256), 2);
+		break;
 	case I_ENTER:
 		number(b, below(b->rng, 128), 2);
 		number(b, below(b->rng, 6), 1);
@@ -592,7 +733,9 @@ static void immediate(struct build *b)
 		b->target = choose_target(b);
 		number(b, b->target, bytes);
 		break;
-	default: number(b, interesting(b->rng), bytes); break;
+	default:
+		number(b, interesting(b->rng), bytes);
+		break;
 	}
 }
 
@@ -665,8 +808,8 @@ static void assemble(struct build *b)
 	}
 }
 
-bool case_make(struct case_rng *rng, unsigned row, unsigned width, enum case_form form, enum insn_mode mode, u16 cs, u16 ss,
-	       struct emul_case *c)
+bool case_make(struct case_rng *rng, unsigned row, unsigned width, enum case_form form, enum insn_mode mode, u16 cs,
+	       u16 ss, struct emul_case *c)
 {
 	struct build b = {.rng = rng, .row = &rows[row], .c = c, .registers = mode == INSN_MODE_64 ? 16 : 8};
 

@@ -13,15 +13,24 @@
 
 #define CASE_CODE 0x20000100ull
 #define CASE_ARENA 0x20010000ull
-#define CASE_RW 0x2000u    // writable bytes
-#define CASE_SIZE 0x3000u  // mapped bytes
-#define CASE_TAKEN 0x20    // where branches go: this far behind the instruction
+#define CASE_RW 0x2000u   // writable bytes
+#define CASE_SIZE 0x3000u // mapped bytes
+#define CASE_TAKEN 0x20   // where branches go: this far behind the instruction
 
 enum case_form { FORM_REG, FORM_MEM, FORM_LOCK, FORM_PLAIN, FORM_COUNT };
 
 // What a row of the table needs of the machine.
 enum case_feature {
-	FEAT_NONE, FEAT_POPCNT, FEAT_LZCNT, FEAT_BMI1, FEAT_BMI2, FEAT_MOVBE, FEAT_ADX, FEAT_SSE42, FEAT_CX16, FEAT_COUNT
+	FEAT_NONE,
+	FEAT_POPCNT,
+	FEAT_LZCNT,
+	FEAT_BMI1,
+	FEAT_BMI2,
+	FEAT_MOVBE,
+	FEAT_ADX,
+	FEAT_SSE42,
+	FEAT_CX16,
+	FEAT_COUNT
 };
 
 struct emul_case {
@@ -53,7 +62,7 @@ const char *case_feature_name(enum case_feature f);
 bool case_has(unsigned row, unsigned width, enum case_form form, enum insn_mode mode);
 bool case_faults_freely(unsigned row); // may raise anything beyond what memory operands raise
 
-bool case_plain_integer(unsigned row);  // neither SSE nor dependent on ring, selectors or faults
+bool case_plain_integer(unsigned row); // neither SSE nor dependent on ring, selectors or faults
 bool case_repeats(unsigned row);
 
 struct case_rng {
@@ -61,8 +70,8 @@ struct case_rng {
 };
 u64 case_random(struct case_rng *r);
 // cs, ss: selectors for far returns. False when the encoding has to be drawn again.
-bool case_make(struct case_rng *r, unsigned row, unsigned width, enum case_form form, enum insn_mode mode, u16 cs, u16 ss,
-	       struct emul_case *c);
+bool case_make(struct case_rng *r, unsigned row, unsigned width, enum case_form form, enum insn_mode mode, u16 cs,
+	       u16 ss, struct emul_case *c);
 
 // Runs the emulator on the memory at CASE_ARENA, which holds the case's image already.
 struct case_machine {

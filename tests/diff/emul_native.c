@@ -38,9 +38,9 @@ void native_run(void);
 void native_run32(void);
 extern char native_back[], native_back_taken[];
 
-#define EACH(op) \
+#define EACH(op)                                                                                                     \
 	op(0, rax) op(1, rcx) op(2, rdx) op(3, rbx) op(5, rbp) op(6, rsi) op(7, rdi) op(8, r8) op(9, r9) op(10, r10) \
-	op(11, r11) op(12, r12) op(13, r13) op(14, r14) op(15, r15)
+		op(11, r11) op(12, r12) op(13, r13) op(14, r14) op(15, r15)
 #define LOAD(n, r) "mov native_state+8*" #n "(%rip), %" #r "\n"
 #define SAVE(n, r) "mov %" #r ", native_state+8*" #n "(%rip)\n"
 #define EACH_XMM(op) \
@@ -48,18 +48,17 @@ extern char native_back[], native_back_taken[];
 #define LOADX(n) "movups native_state+160+16*" #n "(%rip), %xmm" #n "\n"
 #define SAVEX(n) "movups %xmm" #n ", native_state+160+16*" #n "(%rip)\n"
 #define ENTER                                                                          \
-	"push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15\n" EACH_XMM(LOADX) \
-	"mov %rsp, native_state+136(%rip)\n"                                           \
-	"pushq native_state+128(%rip); popfq\n" EACH(LOAD) "mov native_state+32(%rip), %rsp\n"
+	"push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15\n" EACH_XMM( \
+		LOADX) "mov %rsp, native_state+136(%rip)\n"                            \
+		       "pushq native_state+128(%rip); popfq\n" EACH(LOAD) "mov native_state+32(%rip), %rsp\n"
 __asm__(".text\n.globl native_run, native_run32, native_back, native_back_taken\n"
 	"native_run:" ENTER "jmp *native_state+144(%rip)\n"
 	"native_run32:" ENTER "ljmpl *native_state+416(%rip)\n"
 	"native_back_taken: movq $1, native_state+152(%rip)\n"
-	"native_back:\n" EACH(SAVE)
-	"mov %rsp, native_state+32(%rip)\n"
-	"mov native_state+136(%rip), %rsp\n"
-	"pushfq; popq native_state+128(%rip); cld\n" EACH_XMM(SAVEX)
-	"pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx; ret\n");
+	"native_back:\n" EACH(SAVE) "mov %rsp, native_state+32(%rip)\n"
+				    "mov native_state+136(%rip), %rsp\n"
+				    "pushfq; popq native_state+128(%rip); cld\n" EACH_XMM(
+					    SAVEX) "pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx; ret\n");
 
 static sigjmp_buf fault_exit;
 static volatile sig_atomic_t running;
@@ -68,7 +67,7 @@ static struct emul_outcome faulted;
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
 	static const int order[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
-				      REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
+				      REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 	const ucontext_t *u = context;
 
 	if (!running) {
@@ -190,15 +189,24 @@ static bool feature(enum case_feature f)
 	__cpuid(0x80000001, a, b, c, d);
 	c81 = c;
 	switch (f) {
-	case FEAT_POPCNT: return c1 >> 23 & 1;
-	case FEAT_LZCNT: return c81 >> 5 & 1;
-	case FEAT_BMI1: return b7 >> 3 & 1;
-	case FEAT_BMI2: return b7 >> 8 & 1;
-	case FEAT_MOVBE: return c1 >> 22 & 1;
-	case FEAT_ADX: return b7 >> 19 & 1;
-	case FEAT_SSE42: return c1 >> 20 & 1;
-	case FEAT_CX16: return c1 >> 13 & 1;
-	default: return true;
+	case FEAT_POPCNT:
+		return c1 >> 23 & 1;
+	case FEAT_LZCNT:
+		return c81 >> 5 & 1;
+	case FEAT_BMI1:
+		return b7 >> 3 & 1;
+	case FEAT_BMI2:
+		return b7 >> 8 & 1;
+	case FEAT_MOVBE:
+		return c1 >> 22 & 1;
+	case FEAT_ADX:
+		return b7 >> 19 & 1;
+	case FEAT_SSE42:
+		return c1 >> 20 & 1;
+	case FEAT_CX16:
+		return c1 >> 13 & 1;
+	default:
+		return true;
 	}
 }
 
@@ -223,12 +231,23 @@ struct options {
 static void plant(unsigned kind, struct emul_outcome *o)
 {
 	switch (kind) {
-	case 1: o->flags ^= RFL_CF; break;
-	case 2: o->gpr[R_RBX] ^= 1ull << 40; break;
-	case 3: o->arena[1500] ^= 1; break;
-	case 4: o->rip++; break;
-	case 5: o->vector = o->vector < 0 ? VEC_GP : -1; break;
-	default: break;
+	case 1:
+		o->flags ^= RFL_CF;
+		break;
+	case 2:
+		o->gpr[R_RBX] ^= 1ull << 40;
+		break;
+	case 3:
+		o->arena[1500] ^= 1;
+		break;
+	case 4:
+		o->rip++;
+		break;
+	case 5:
+		o->vector = o->vector < 0 ? VEC_GP : -1;
+		break;
+	default:
+		break;
 	}
 }
 

@@ -120,8 +120,12 @@ static void machine_state(struct x86_cpu *cpu, const struct emul_case *c, const 
 
 void case_emulate(const struct emul_case *c, const struct case_machine *m, struct emul_outcome *o, bool *unsupported)
 {
-	static const struct emul_ports ports = {.read = p_read, .write = p_write, .cmpxchg = p_cmpxchg, .fetch = p_fetch,
-						.get_xmm = p_get_xmm, .set_xmm = p_set_xmm};
+	static const struct emul_ports ports = {.read = p_read,
+						.write = p_write,
+						.cmpxchg = p_cmpxchg,
+						.fetch = p_fetch,
+						.get_xmm = p_get_xmm,
+						.set_xmm = p_set_xmm};
 	struct x86_cpu cpu;
 	struct emul e = {.cpu = &cpu, .ports = &ports, .ctx = (void *)(uintptr_t)c};
 	enum emul_result r;
@@ -174,14 +178,18 @@ u64 case_undefined_flags(const struct emul_case *c)
 	switch (c->insn.d.mnemonic) {
 	case ZYDIS_MNEMONIC_SHL:
 	case ZYDIS_MNEMONIC_SHR:
-	case ZYDIS_MNEMONIC_SAR: return undefined_by_shift(c, 1, true);
+	case ZYDIS_MNEMONIC_SAR:
+		return undefined_by_shift(c, 1, true);
 	case ZYDIS_MNEMONIC_ROL:
 	case ZYDIS_MNEMONIC_ROR:
 	case ZYDIS_MNEMONIC_RCL:
-	case ZYDIS_MNEMONIC_RCR: return undefined_by_shift(c, 1, false);
+	case ZYDIS_MNEMONIC_RCR:
+		return undefined_by_shift(c, 1, false);
 	case ZYDIS_MNEMONIC_SHLD:
-	case ZYDIS_MNEMONIC_SHRD: return undefined_by_shift(c, 2, true);
-	default: return c->insn.d.cpu_flags ? c->insn.d.cpu_flags->undefined : 0;
+	case ZYDIS_MNEMONIC_SHRD:
+		return undefined_by_shift(c, 2, true);
+	default:
+		return c->insn.d.cpu_flags ? c->insn.d.cpu_flags->undefined : 0;
 	}
 }
 
@@ -238,7 +246,8 @@ bool case_compare(const struct emul_case *c, const struct emul_outcome *want, co
 	bool any_result = want->vector < 0 && result_undefined(c);
 
 	if (want->vector != got->vector || want->error != got->error)
-		differs(&d, "vector, error", 0, (u64)want->vector << 32 | want->error, (u64)got->vector << 32 | got->error);
+		differs(&d, "vector, error", 0, (u64)want->vector << 32 | want->error,
+			(u64)got->vector << 32 | got->error);
 	if (want->vector == VEC_PF && (want->cr2 != got->cr2 || d.found))
 		differs(&d, "cr", 2, want->cr2, got->cr2);
 	for (unsigned i = 0; i < (c->mode == INSN_MODE_64 ? 16 : 8) && !any_result; i++) {

@@ -16,11 +16,12 @@
 
 #define REGISTER_COUNT 18
 static const int registers[2][REGISTER_COUNT] = {
-	[INSN_MODE_64] = {UC_X86_REG_RAX, UC_X86_REG_RCX, UC_X86_REG_RDX, UC_X86_REG_RBX, UC_X86_REG_RSP, UC_X86_REG_RBP,
-			  UC_X86_REG_RSI, UC_X86_REG_RDI, UC_X86_REG_EFLAGS, UC_X86_REG_RIP, UC_X86_REG_R8, UC_X86_REG_R9,
-			  UC_X86_REG_R10, UC_X86_REG_R11, UC_X86_REG_R12, UC_X86_REG_R13, UC_X86_REG_R14, UC_X86_REG_R15},
-	[INSN_MODE_32] = {UC_X86_REG_EAX, UC_X86_REG_ECX, UC_X86_REG_EDX, UC_X86_REG_EBX, UC_X86_REG_ESP, UC_X86_REG_EBP,
-			  UC_X86_REG_ESI, UC_X86_REG_EDI, UC_X86_REG_EFLAGS, UC_X86_REG_EIP},
+	[INSN_MODE_64] = {UC_X86_REG_RAX, UC_X86_REG_RCX, UC_X86_REG_RDX, UC_X86_REG_RBX, UC_X86_REG_RSP,
+			  UC_X86_REG_RBP, UC_X86_REG_RSI, UC_X86_REG_RDI, UC_X86_REG_EFLAGS, UC_X86_REG_RIP,
+			  UC_X86_REG_R8, UC_X86_REG_R9, UC_X86_REG_R10, UC_X86_REG_R11, UC_X86_REG_R12, UC_X86_REG_R13,
+			  UC_X86_REG_R14, UC_X86_REG_R15},
+	[INSN_MODE_32] = {UC_X86_REG_EAX, UC_X86_REG_ECX, UC_X86_REG_EDX, UC_X86_REG_EBX, UC_X86_REG_ESP,
+			  UC_X86_REG_EBP, UC_X86_REG_ESI, UC_X86_REG_EDI, UC_X86_REG_EFLAGS, UC_X86_REG_EIP},
 };
 
 // Values in the order of the table: eight registers, flags, instruction pointer, the other eight.
@@ -42,7 +43,9 @@ static void point(struct register_file *f, enum insn_mode mode)
 // Cases in which Unicorn 2.0.1 is known to be wrong: the machine, which is asked first, agrees with the emulator there.
 enum defect { DEFECT_NONE, DEFECT_LOCK_NEG, DEFECT_SHLD_RIP, DEFECT_CMPXCHG32, DEFECT_COUNT };
 static const char *const defect_names[DEFECT_COUNT] = {
-	"", "flags of LOCK NEG", "SHLD/SHRD with an immediate and a RIP-relative operand: displaced by one",
+	"",
+	"flags of LOCK NEG",
+	"SHLD/SHRD with an immediate and a RIP-relative operand: displaced by one",
 	"CMPXCHG of 32 bits: upper halves of what is not written",
 };
 
@@ -124,11 +127,20 @@ static bool run(uc_engine *uc, const struct emul_case *c, struct emul_outcome *o
 static void plant(unsigned kind, struct emul_outcome *o)
 {
 	switch (kind) {
-	case 1: o->flags ^= RFL_CF; break;
-	case 2: o->gpr[R_RBX] ^= 1ull << 40; break;
-	case 3: o->arena[1500] ^= 1; break;
-	case 4: o->rip++; break;
-	default: break;
+	case 1:
+		o->flags ^= RFL_CF;
+		break;
+	case 2:
+		o->gpr[R_RBX] ^= 1ull << 40;
+		break;
+	case 3:
+		o->arena[1500] ^= 1;
+		break;
+	case 4:
+		o->rip++;
+		break;
+	default:
+		break;
 	}
 }
 
@@ -156,7 +168,8 @@ static void one_case(uc_engine *uc, struct case_rng *rng, const struct options *
 	t->cases++;
 	if (opt->plant && t->cases % PLANT_EVERY == 0)
 		plant(opt->plant, &got);
-	if (!ran || unsupported || !case_compare(&c, &want, &got, "unicorn", t->mismatches < MISMATCHES_SHOWN && !opt->quiet)) {
+	if (!ran || unsupported ||
+	    !case_compare(&c, &want, &got, "unicorn", t->mismatches < MISMATCHES_SHOWN && !opt->quiet)) {
 		if (!ran && t->mismatches < MISMATCHES_SHOWN && !opt->quiet) {
 			printf("    unicorn faulted:\n");
 			case_print(&c);
@@ -245,8 +258,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	rng.s = opt.seed;
-	if (mmap((void *)CASE_ARENA, CASE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
-		 -1, 0) != (void *)CASE_ARENA ||
+	if (mmap((void *)CASE_ARENA, CASE_SIZE, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != (void *)CASE_ARENA ||
 	    !all_rows(&rng, &opt, INSN_MODE_64, &t) || !all_rows(&rng, &opt, INSN_MODE_32, &t)) {
 		fprintf(stderr, "emul_unicorn: cannot set up\n");
 		return 2;

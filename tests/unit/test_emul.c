@@ -15,10 +15,10 @@
 #define GDT 0x10000u
 #define IDT 0x11000u
 #define TSS 0x13000u
-#define STACK 0x20000u      // user
-#define KSTACK 0x28000u     // RSP0
+#define STACK 0x20000u  // user
+#define KSTACK 0x28000u // RSP0
 #define IST1 0x2c000u
-#define READONLY 0x3f000u   // last page: writes fault
+#define READONLY 0x3f000u // last page: writes fault
 #define KCS 0x08
 #define KSS 0x10
 #define UCS 0x2b
@@ -153,9 +153,21 @@ static void w_set_xmm(void *ctx, unsigned reg, const u8 in[16])
 }
 
 static const struct emul_ports ports = {
-	.read = w_read, .write = w_write, .cmpxchg = w_cmpxchg, .fetch = w_fetch, .in = w_in, .out = w_out,
-	.rdmsr = w_rdmsr, .wrmsr = w_wrmsr, .cpuid = w_cpuid, .rdtsc = w_rdtsc, .cr_written = w_cr,
-	.segment_loaded = w_segment, .invlpg = w_invlpg, .get_xmm = w_get_xmm, .set_xmm = w_set_xmm,
+	.read = w_read,
+	.write = w_write,
+	.cmpxchg = w_cmpxchg,
+	.fetch = w_fetch,
+	.in = w_in,
+	.out = w_out,
+	.rdmsr = w_rdmsr,
+	.wrmsr = w_wrmsr,
+	.cpuid = w_cpuid,
+	.rdtsc = w_rdtsc,
+	.cr_written = w_cr,
+	.segment_loaded = w_segment,
+	.invlpg = w_invlpg,
+	.get_xmm = w_get_xmm,
+	.set_xmm = w_set_xmm,
 };
 
 static void put(u64 at, u64 v)
@@ -180,9 +192,11 @@ static void gate(unsigned vector, u16 sel, u64 offset, unsigned ist, unsigned ty
 
 static void enter_ring(unsigned cpl)
 {
-	cpu.seg[SEG_CS] = (struct x86_segment){.selector = cpl ? UCS : KCS, .limit = ~0u,
+	cpu.seg[SEG_CS] = (struct x86_segment){.selector = cpl ? UCS : KCS,
+					       .limit = ~0u,
 					       .attr = 0x9b | cpl << 5 | (u32)(SEG_ATTR_L | SEG_ATTR_G)};
-	cpu.seg[SEG_SS] = (struct x86_segment){.selector = cpl ? USS : KSS, .limit = ~0u,
+	cpu.seg[SEG_SS] = (struct x86_segment){.selector = cpl ? USS : KSS,
+					       .limit = ~0u,
 					       .attr = 0x93 | cpl << 5 | (u32)(SEG_ATTR_DB | SEG_ATTR_G)};
 }
 
@@ -231,9 +245,9 @@ static enum emul_result run_at(u64 at, const char *bytes, unsigned len)
 }
 
 #define RUN(s) run_at(CODE, s, sizeof(s) - 1)
-#define OK(s)                                             \
-	do {                                              \
-		assert_int_equal(RUN(s), EMUL_OK);        \
+#define OK(s)                                                    \
+	do {                                                     \
+		assert_int_equal(RUN(s), EMUL_OK);               \
 		assert_int_equal(cpu.rip, CODE + sizeof(s) - 1); \
 	} while (0)
 #define FAULTS(s, vec, err)                                     \
@@ -272,17 +286,17 @@ static void test_faults_change_nothing(void **state)
 	cpu.gpr[R_RBX] = READONLY;
 	cpu.gpr[R_RCX] = 0x8000000000000000;
 	cpu.gpr[R_RDI] = 0xbad;
-	FAULTS("\x01\x03", VEC_PF, PF_W);         // add %eax, (%rbx)
-	FAULTS("\xf0\x01\x03", VEC_PF, PF_W);     // lock
-	FAULTS("\x87\x03", VEC_PF, PF_W);         // xchg
-	FAULTS("\x8b\x01", VEC_GP, 0);            // non-canonical
-	FAULTS("\x36\x8b\x01", VEC_GP, 0);        // an SS prefix does not count
-	FAULTS("\xff\xe1", VEC_GP, 0);            // jmp *%rcx
-	FAULTS("\xf7\xf2", VEC_DE, 0);            // div %edx
-	FAULTS("\xf0\x89\x03", VEC_UD, 0);        // lock mov
-	FAULTS("\xf0\x01\xc3", VEC_UD, 0);        // lock with a register
+	FAULTS("\x01\x03", VEC_PF, PF_W);     // add %eax, (%rbx)
+	FAULTS("\xf0\x01\x03", VEC_PF, PF_W); // lock
+	FAULTS("\x87\x03", VEC_PF, PF_W);     // xchg
+	FAULTS("\x8b\x01", VEC_GP, 0);        // non-canonical
+	FAULTS("\x36\x8b\x01", VEC_GP, 0);    // an SS prefix does not count
+	FAULTS("\xff\xe1", VEC_GP, 0);        // jmp *%rcx
+	FAULTS("\xf7\xf2", VEC_DE, 0);        // div %edx
+	FAULTS("\xf0\x89\x03", VEC_UD, 0);    // lock mov
+	FAULTS("\xf0\x01\xc3", VEC_UD, 0);    // lock with a register
 	FAULTS("\x0f\x0b", VEC_UD, 0);
-	FAULTS("\x0f\x33", VEC_GP, 0);            // rdpmc
+	FAULTS("\x0f\x33", VEC_GP, 0); // rdpmc
 	FAULTS("\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x90", VEC_GP, 0);
 	cpu.gpr[R_RSP] = 0x8000000000000000;
 	FAULTS("\x50", VEC_SS, 0);
@@ -354,25 +368,25 @@ static void test_strings(void **state)
 static void test_privilege(void **state)
 {
 	enter_ring(3);
-	FAULTS("\xfa", VEC_GP, 0);             // cli
-	FAULTS("\xfb", VEC_GP, 0);             // sti
-	FAULTS("\xf4", VEC_GP, 0);             // hlt
-	FAULTS("\x0f\x32", VEC_GP, 0);         // rdmsr
-	FAULTS("\x0f\x22\xd8", VEC_GP, 0);     // mov %rax, %cr3
-	FAULTS("\x0f\x20\xc0", VEC_GP, 0);     // mov %cr0, %rax
-	FAULTS("\x0f\x23\xf8", VEC_GP, 0);     // mov %rax, %dr7
-	FAULTS("\x0f\x01\x10", VEC_GP, 0);     // lgdt
-	FAULTS("\x0f\x01\xf8", VEC_GP, 0);     // swapgs
-	FAULTS("\x48\x0f\x07", VEC_GP, 0);     // sysretq
-	FAULTS("\x0f\x01\xca", VEC_UD, 0);     // clac
-	FAULTS("\x0f\x06", VEC_GP, 0);         // clts
-	FAULTS("\x0f\x09", VEC_GP, 0);         // wbinvd
-	FAULTS("\x0f\x01\x3b", VEC_GP, 0);     // invlpg
-	FAULTS("\xe4\x60", VEC_GP, 0);         // in: no bitmap in the TSS
+	FAULTS("\xfa", VEC_GP, 0);         // cli
+	FAULTS("\xfb", VEC_GP, 0);         // sti
+	FAULTS("\xf4", VEC_GP, 0);         // hlt
+	FAULTS("\x0f\x32", VEC_GP, 0);     // rdmsr
+	FAULTS("\x0f\x22\xd8", VEC_GP, 0); // mov %rax, %cr3
+	FAULTS("\x0f\x20\xc0", VEC_GP, 0); // mov %cr0, %rax
+	FAULTS("\x0f\x23\xf8", VEC_GP, 0); // mov %rax, %dr7
+	FAULTS("\x0f\x01\x10", VEC_GP, 0); // lgdt
+	FAULTS("\x0f\x01\xf8", VEC_GP, 0); // swapgs
+	FAULTS("\x48\x0f\x07", VEC_GP, 0); // sysretq
+	FAULTS("\x0f\x01\xca", VEC_UD, 0); // clac
+	FAULTS("\x0f\x06", VEC_GP, 0);     // clts
+	FAULTS("\x0f\x09", VEC_GP, 0);     // wbinvd
+	FAULTS("\x0f\x01\x3b", VEC_GP, 0); // invlpg
+	FAULTS("\xe4\x60", VEC_GP, 0);     // in: no bitmap in the TSS
 	cpu.cr4 |= CR4_UMIP;
-	FAULTS("\x0f\x01\xe0", VEC_GP, 0);     // smsw
+	FAULTS("\x0f\x01\xe0", VEC_GP, 0); // smsw
 	cpu.cr4 |= CR4_TSD;
-	FAULTS("\x0f\x31", VEC_GP, 0);         // rdtsc
+	FAULTS("\x0f\x31", VEC_GP, 0); // rdtsc
 	cpu.gpr[R_RAX] = 0;
 	assert_int_equal(run_at(CODE, "\x9d", 1), EMUL_OK); // popf: IF and IOPL stay
 	assert_int_equal(cpu.rflags, RFL_FIXED | RFL_IF);
@@ -622,10 +636,22 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup(f, world)
 	const struct CMUnitTest tests[] = {
-		T(test_basics), T(test_faults_change_nothing), T(test_fetch_across_pages), T(test_lock_loop),
-		T(test_strings), T(test_privilege), T(test_interrupt_flag), T(test_control_registers),
-		T(test_segments), T(test_deliver), T(test_software_interrupts), T(test_iret_checks), T(test_syscall),
-		T(test_far), T(test_sse_moves), T(test_escalation),
+		T(test_basics),
+		T(test_faults_change_nothing),
+		T(test_fetch_across_pages),
+		T(test_lock_loop),
+		T(test_strings),
+		T(test_privilege),
+		T(test_interrupt_flag),
+		T(test_control_registers),
+		T(test_segments),
+		T(test_deliver),
+		T(test_software_interrupts),
+		T(test_iret_checks),
+		T(test_syscall),
+		T(test_far),
+		T(test_sse_moves),
+		T(test_escalation),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

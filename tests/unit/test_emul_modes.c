@@ -73,8 +73,13 @@ static void w_cpuid(void *ctx, u32 leaf, u32 subleaf, u32 out[4])
 	memset(out, 0, 16);
 }
 
-static const struct emul_ports ports = {.read = w_read, .write = w_write, .fetch = w_fetch, .out = w_out,
-					.rdmsr = w_rdmsr, .wrmsr = w_wrmsr, .cpuid = w_cpuid};
+static const struct emul_ports ports = {.read = w_read,
+					.write = w_write,
+					.fetch = w_fetch,
+					.out = w_out,
+					.rdmsr = w_rdmsr,
+					.wrmsr = w_wrmsr,
+					.cpuid = w_cpuid};
 
 static void put(u64 at, u64 v)
 {
@@ -93,14 +98,22 @@ static u32 get(u64 at)
 // 0x30 user code32, 0x38 user data32, 0x40 TSS, 0x48 code32 of limit 0xffff, 0x50 execute-only.
 static void tables(void)
 {
-	static const u64 gdt[] = {0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00af9b000000ffff, 0x0040930000000fff,
-				  0x0040970000000fff, 0x00cffb000000ffff, 0x00cff3000000ffff, 0x0000890030000067,
-				  0x00409b000000ffff, 0x00cf99000000ffff};
+	static const u64 gdt[] = {0,
+				  0x00cf9b000000ffff,
+				  0x00cf93000000ffff,
+				  0x00af9b000000ffff,
+				  0x0040930000000fff,
+				  0x0040970000000fff,
+				  0x00cffb000000ffff,
+				  0x00cff3000000ffff,
+				  0x0000890030000067,
+				  0x00409b000000ffff,
+				  0x00cf99000000ffff};
 
 	memcpy(mem + GDT, gdt, sizeof(gdt));
-	put(IDT + 0x20 * 8, 0x0000ee0000089000);  // interrupt gate, DPL 3, 8:9000
-	put(IDT + 13 * 8, 0x00008f000008a000);    // trap gate 8:a000
-	put(TSS + 4, 0x0000001000006000);         // ESP0, SS0
+	put(IDT + 0x20 * 8, 0x0000ee0000089000); // interrupt gate, DPL 3, 8:9000
+	put(IDT + 13 * 8, 0x00008f000008a000);   // trap gate 8:a000
+	put(TSS + 4, 0x0000001000006000);        // ESP0, SS0
 	cpu.gdtr = (struct x86_table){GDT, sizeof(gdt) - 1};
 	cpu.idtr = (struct x86_table){IDT, 0x7ff};
 	cpu.tr = (struct x86_segment){.selector = 0x40, .attr = 0x8b, .limit = 0x67, .base = TSS};
@@ -142,9 +155,9 @@ static enum emul_result run(const char *bytes, unsigned len)
 	return emul_step(&emul);
 }
 #define RUN(s) run(s, sizeof(s) - 1)
-#define FAULTS(s, vec, err)                           \
-	do {                                          \
-		assert_int_equal(RUN(s), EMUL_FAULT); \
+#define FAULTS(s, vec, err)                               \
+	do {                                              \
+		assert_int_equal(RUN(s), EMUL_FAULT);     \
 		assert_int_equal(emul.fault.vector, vec); \
 		assert_int_equal(emul.fault.error, err);  \
 		assert_int_equal(cpu.rip, BASE);          \
@@ -263,8 +276,8 @@ static void test_limits(void **state)
 	FAULTS("\x8e\xd8", VEC_GP, 0x50); // execute-only
 	cpu.gpr[R_RAX] = 0;
 	assert_int_equal(RUN("\x8e\xd8"), EMUL_OK);
-	FAULTS("\x8b\x03", VEC_GP, 0); // null DS
-	FAULTS("\x8e\xd0", VEC_GP, 0); // null SS
+	FAULTS("\x8b\x03", VEC_GP, 0);                                  // null DS
+	FAULTS("\x8e\xd0", VEC_GP, 0);                                  // null SS
 	assert_int_equal(RUN("\xea\x00\x80\x00\x00\x48\x00"), EMUL_OK); // ljmp to the short code segment
 	assert_int_equal(cpu.seg[SEG_CS].limit, 0xffff);
 	memcpy(mem + 0x8000, "\xe9\x00\x00\x01\x00", 5);

@@ -124,8 +124,18 @@ static void r_set_xmm(void *ctx, unsigned reg, const u8 in[16])
 }
 
 static const struct emul_ports ports = {
-	.read = r_read, .write = r_write, .cmpxchg = r_cmpxchg, .fetch = r_fetch, .in = r_in, .out = r_out,
-	.rdmsr = r_rdmsr, .wrmsr = r_wrmsr, .cpuid = r_cpuid, .rdtsc = r_rdtsc, .get_xmm = r_get_xmm, .set_xmm = r_set_xmm,
+	.read = r_read,
+	.write = r_write,
+	.cmpxchg = r_cmpxchg,
+	.fetch = r_fetch,
+	.in = r_in,
+	.out = r_out,
+	.rdmsr = r_rdmsr,
+	.wrmsr = r_wrmsr,
+	.cpuid = r_cpuid,
+	.rdtsc = r_rdtsc,
+	.get_xmm = r_get_xmm,
+	.set_xmm = r_set_xmm,
 };
 
 static void random_segment(struct x86_segment *s, bool code_segment, unsigned dpl)
@@ -184,26 +194,28 @@ static void random_code(void)
 	if (draw() % 2)
 		code[n++] = 0x0f;
 	if (draw() % 4 == 0)
-		code[n] = (u8[]){0xff, 0xcf, 0xcb, 0xca, 0x9a, 0xea, 0xcd, 0x01, 0x00, 0x8e, 0xc7, 0x07, 0x05}[draw() % 13];
+		code[n] = (u8[]){
+			0xff, 0xcf, 0xcb, 0xca, 0x9a, 0xea, 0xcd, 0x01, 0x00, 0x8e, 0xc7, 0x07, 0x05}[draw() % 13];
 }
 
 static bool is_string(void)
 {
-#define S(n) case ZYDIS_MNEMONIC_##n##B: case ZYDIS_MNEMONIC_##n##W: case ZYDIS_MNEMONIC_##n##D
+#define S(n)                        \
+	case ZYDIS_MNEMONIC_##n##B: \
+	case ZYDIS_MNEMONIC_##n##W: \
+	case ZYDIS_MNEMONIC_##n##D
 	switch (emul.mnemonic) {
-	S(MOVS):
-	S(CMPS):
-	S(SCAS):
-	S(LODS):
-	S(STOS):
-	S(INS):
-	S(OUTS):
-	case ZYDIS_MNEMONIC_MOVSQ:
-	case ZYDIS_MNEMONIC_CMPSQ:
-	case ZYDIS_MNEMONIC_SCASQ:
-	case ZYDIS_MNEMONIC_LODSQ:
-	case ZYDIS_MNEMONIC_STOSQ: return true;
-	default: return false;
+		S(MOVS)
+		    : S(CMPS)
+		    : S(SCAS)
+		    : S(LODS)
+		    : S(STOS)
+		    : S(INS)
+		    : S(OUTS)
+		    : case ZYDIS_MNEMONIC_MOVSQ : case ZYDIS_MNEMONIC_CMPSQ : case ZYDIS_MNEMONIC_SCASQ
+		    : case ZYDIS_MNEMONIC_LODSQ : case ZYDIS_MNEMONIC_STOSQ : return true;
+	default:
+		return false;
 	}
 #undef S
 }
@@ -226,8 +238,8 @@ static bool unchanged(struct x86_cpu *before)
 
 static void report(enum emul_result r, const struct x86_cpu *before)
 {
-	print_message("result %d vector %u mnemonic %u cpl %u mode %s:", r, emul.fault.vector, emul.mnemonic, cpu_cpl(before),
-		      cpu_long_mode(before) ? "64" : "legacy");
+	print_message("result %d vector %u mnemonic %u cpl %u mode %s:", r, emul.fault.vector, emul.mnemonic,
+		      cpu_cpl(before), cpu_long_mode(before) ? "64" : "legacy");
 	for (unsigned i = 0; i < sizeof(code); i++)
 		print_message(" %02x", code[i]);
 	for (unsigned i = 0; i < sizeof(cpu) / 8; i++)
