@@ -47,6 +47,9 @@
 
 // Software interrupt by which ring 1 leaves for the hypervisor (IDT DPL 1). The return RIP names the reason.
 #define GATE_EXIT_VECTOR 0xf0
+// Ring 1 asks the gate to load the root of guest CR3 vcpu_page.cr3_request; answered in vcpu_page.cr3_refused (DPL 1).
+#define GATE_CR3_VECTOR 0xf1
+#define GATE_CR3_MAP 16
 
 #ifndef __ASSEMBLER__
 #include "base/types.h"
@@ -65,7 +68,9 @@ struct vcpu_page {
 	u64 frame[6];            // ring-1 built IRETQ frame: RIP CS RFLAGS RSP SS
 	u64 lstar_tc;            // translated entry of the guest's LSTAR (a hint for ring 1; ring 0 uses gate_trust)
 	u64 guest_cr2;           // what MOV from CR2 reads in translated code: follows x86_cpu.cr2
-	u64 pad[5];
+	u64 cr3_request;         // translated MOV to CR3: the value, for the gate
+	u64 cr3_refused;         // the gate's answer: nonzero, the hypervisor has to do it
+	u64 pad[3];
 	u64 stack[32];           // small ring-1 stack for templates that need one (STAC, POPF); grows down from the end
 	// Saved by the gate at an exit, loaded at an entry.
 	u64 gpr[16];
@@ -85,7 +90,10 @@ struct gate_trust {
 	u64 syscall_keep;   // RFLAGS bits that the guest's SFMASK keeps (arithmetic ones only)
 	u64 syscall_vif;    // 0x200 if the guest's SFMASK leaves IF set, else 0
 	u64 hv_trap;        // hypervisor's handler of its own traps
-	u64 spare[8];
+	u64 exit_cr3;       // root that was loaded at the last exit: the gate may have changed it
+	struct {
+		u64 guest, root; // root 0: empty
+	} cr3_map[GATE_CR3_MAP]; // guest CR3 values whose root the gate may load by itself
 };
 #endif
 #endif

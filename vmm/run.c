@@ -132,6 +132,7 @@ static void enter(struct vcpu *v)
 {
 	v->resume_raw = false;
 	refresh_cache_addresses(v);
+	roots_before_entry(v);
 	v->crossings++;
 	arm_timer(v, time_ns());
 #ifdef TRAPEZE_DEBUG
@@ -141,6 +142,7 @@ static void enter(struct vcpu *v)
 		v->exits[v->last_exit].ns += tsc_to_ns(rdtsc() - v->exit_tsc);
 	gate_enter(&v->gate);
 	v->exit_tsc = rdtsc();
+	roots_after_exit(v);
 	vcpu_handle_exit(v);
 }
 

@@ -189,6 +189,7 @@ static bool start_translator(struct vm *vm)
 		.block_limit = vmm_knobs.block_limit,
 		.count_blocks = vmm_knobs.count_instructions,
 		.cr2_in_page = true,
+		.cr3_by_gate = true,
 		.guest_cs = 0x10,
 		.guest_ss = 0x18,
 		.user_cs = 0x33,
@@ -292,6 +293,7 @@ static void start_vcpu(struct vm *vm)
 	v->segments_live = true;
 	v->cache_generation = ~0ull;
 	v->gate.trust->lstar_tc = 0;
+	v->root_generation = ~0ull;
 }
 
 // From empty memory to the kernel's entry.

@@ -65,7 +65,8 @@ struct vcpu {
 	bool in_machine;    // general registers are in gate.page (raw exit state), not in cpu
 	bool segments_live; // segment registers and bases in cpu equal the machine's
 	bool resume_raw;    // nothing changed: run on at the saved machine state
-	u64 cache_generation;
+	u64 cache_generation, root_generation;
+	unsigned cr3_next; // where the gate's list of roots gets its next entry
 	struct exit_counter exits[EXIT_REASONS];
 	struct hot_site hot[HOT_SITES];
 	u64 crossings, emulated, callouts, injected;
@@ -130,6 +131,10 @@ extern const struct emul_ports vmm_emul_ports;
 extern const struct shadow_ports vmm_shadow_ports;
 extern const struct bt_ports vmm_bt_ports;
 void vcpu_load_root(struct vcpu *v);
+
+// roots.c: which CR3 loads the gate may do by itself
+void roots_after_exit(struct vcpu *v);
+void roots_before_entry(struct vcpu *v);
 
 // tables.c: descriptor tables in use
 void tables_load_gdt(struct vcpu *v);

@@ -124,6 +124,12 @@ enum status shadow_load(struct shadow *s, u64 guest_cr3, mpn_t *root)
 // All tables are in sync at all times, so there is nothing to bring in.
 void shadow_invlpg(struct shadow *s, u64 va) {}
 
+bool shadow_roots_stand(const struct shadow *s, u64 *generation)
+{
+	*generation = s->roots_gone;
+	return true;
+}
+
 void shadow_tune(struct shadow *s, const struct shadow_knobs *knobs)
 {
 	s->flood = MIN(knobs->flood, FLOOD_MAX);

@@ -84,6 +84,9 @@ enum shadow_result shadow_fault(struct shadow *s, const struct mmu_mode *m, u64 
 // Root for the guest's cr3 (created when needed): the machine frame to load. The root is current until the next call. A
 // CR3 load is a sync point.
 enum status shadow_load(struct shadow *s, u64 guest_cr3, mpn_t *root) MUST_CHECK;
+// May the gate switch between roots by itself? Not while anything waits for a sync point. *generation changes when a root
+// is released: addresses of roots kept elsewhere are void then.
+bool shadow_roots_stand(const struct shadow *s, u64 *generation);
 void shadow_invlpg(struct shadow *s, u64 va);
 // EFER.NXE changed: everything is dropped, the current root stays and is empty. Changes of CR0.WP, CR4.SMEP and SMAP need none
 // of this: no shadow entry depends on them.

@@ -90,6 +90,7 @@ struct shadow {
 	u32 warm, warm_count, cold, cold_count;
 	u32 current;                     // root in use
 	u32 lru_head, lru_tail;          // roots, most recent first
+	u64 roots_gone;                  // how many have been released
 	u32 flood, leaf_run, direct_run; // knobs
 	u32 plant;
 	struct shadow_stats stats;

@@ -218,6 +218,7 @@ void table_release(struct shadow *s, struct table *t)
 	table_clear(s, t);
 	if (t->level == 4) {
 		entry_store(t, GATE_SLOT, 0);
+		s->roots_gone++;
 		lru_remove(s, t);
 	}
 	chain_remove(key_bucket(s, t->ppn, t->level, t->direct), s, t, offsetof(struct table, next));

@@ -50,8 +50,9 @@ gate_text_start:
 	mov %r15, VCPU(VP_GPR + 15 * 8)
 	.endm
 
-	// To the hypervisor world: its CR3, its stack, its code; all three from the read-only page.
+	// To the hypervisor world: its CR3, its stack, its code; all three from the read-only page. RCX: the root left.
 	.macro to_hypervisor
+	mov %cr3, %rcx
 	mov TRUST(GT_HV_CR3), %rax
 	mov %rax, %cr3
 	mov TRUST(GT_HV_STACK), %rsp
@@ -136,6 +137,35 @@ gate_syscall_cross:
 	movq $GATE_SYSCALL_EXIT, VCPU(VP_VECTOR)
 	to_hypervisor
 
+// MOV to CR3 in translated code: loads the root if the hypervisor has listed it for this guest CR3.
+	.balign 16
+	.globl gate_cr3
+	.hidden gate_cr3
+gate_cr3:
+	push %rax
+	push %rcx
+	mov VCPU(VP_CR3_REQUEST), %rax
+	lea AT(GATE_TRUST + GT_CR3_MAP)(%rip), %rcx
+	.rept GATE_CR3_MAP
+	cmp %rax, (%rcx)
+	je gate_cr3_found
+	add $16, %rcx
+	.endr
+gate_cr3_refuse:
+	movq $1, VCPU(VP_CR3_REFUSED)
+	pop %rcx
+	pop %rax
+	iretq
+gate_cr3_found:
+	mov 8(%rcx), %rax
+	test %rax, %rax
+	jz gate_cr3_refuse
+	mov %rax, %cr3
+	movq $0, VCPU(VP_CR3_REFUSED)
+	pop %rcx
+	pop %rax
+	iretq
+
 // SYSCALL from 32-bit code: always crosses.
 	.balign 16
 	.globl gate_syscall32
@@ -191,6 +221,7 @@ gate_run:
 	push %r13
 	push %r14
 	push %r15
+	push %rdi
 	mov %rsp, GT_HV_STACK(%rdi)
 	jmp *%rsi
 
@@ -199,6 +230,8 @@ gate_run:
 gate_hv_entry:
 	pushq $2
 	popfq
+	pop %rdi
+	mov %rcx, GT_EXIT_CR3(%rdi)
 	pop %r15
 	pop %r14
 	pop %r13

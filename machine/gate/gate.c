@@ -12,6 +12,8 @@
 #define CHECK(field, offset) _Static_assert(offsetof(struct vcpu_page, field) == (offset), #field)
 CHECK(vif, VP_VIF);
 CHECK(scratch, VP_SCRATCH);
+CHECK(cr3_request, VP_CR3_REQUEST);
+CHECK(cr3_refused, VP_CR3_REFUSED);
 CHECK(gpr, VP_GPR);
 CHECK(vector, VP_VECTOR);
 CHECK(error, VP_ERROR);
@@ -31,6 +33,8 @@ CHECK(lstar_tc, GT_LSTAR_TC);
 CHECK(syscall_keep, GT_SYSCALL_KEEP);
 CHECK(syscall_vif, GT_SYSCALL_VIF);
 CHECK(hv_trap, GT_HV_TRAP);
+CHECK(exit_cr3, GT_EXIT_CR3);
+CHECK(cr3_map, GT_CR3_MAP);
 
 #define DESC_CODE64(dpl) (0x00209b0000000000ull | ((u64)(dpl) << 45))
 #define DESC_DATA(dpl) (0x0000930000000000ull | ((u64)(dpl) << 45))
@@ -40,7 +44,7 @@ CHECK(hv_trap, GT_HV_TRAP);
 #define OUR_FIRST_INDEX (0xe000 / 8)
 
 extern const u8 trap_common[]; // machine/cpu/trap_entry.S
-extern const u8 gate_text_start[], gate_text_end[], gate_syscall[], gate_syscall32[], gate_to_guest[], gate_hv_entry[];
+extern const u8 gate_text_start[], gate_text_end[], gate_syscall[], gate_syscall32[], gate_to_guest[], gate_cr3[], gate_hv_entry[];
 void gate_run(struct gate_trust *trust, u64 entry);
 
 static u64 in_gate(const u8 *symbol)
@@ -101,8 +105,8 @@ static bool map_run(u64 *l3, u64 va, mpn_t mpn, size_t pages, u64 rights)
 static void fill_idt(u64 *idt)
 {
 	for (unsigned v = 0; v < 256; v++) {
-		u64 handler = GATE_TEXT + v * 16;
-		u64 dpl = v == VEC_BP || v == VEC_OF ? 3 : v == GATE_EXIT_VECTOR ? 1 : 0;
+		u64 handler = v == GATE_CR3_VECTOR ? in_gate(gate_cr3) : GATE_TEXT + v * 16;
+		u64 dpl = v == VEC_BP || v == VEC_OF ? 3 : v == GATE_EXIT_VECTOR || v == GATE_CR3_VECTOR ? 1 : 0;
 		u64 ist = v == VEC_DB ? 1 : v == VEC_NMI ? 2 : v == VEC_DF ? 3 : v == VEC_MC ? 4 : 0;
 
 		idt[v * 2] = (handler & 0xffff) | (u64)SEL_HV_CS << 16 | ist << 32 | (IDT_INTERRUPT_GATE | dpl << 13) << 32 |
