@@ -55,6 +55,9 @@
 #include "base/types.h"
 
 #define VCPU_SPILLS 8
+#define UART_FAST_PORT 0x3f8
+#define UART_FAST_LSR (UART_FAST_PORT + 5)
+#define UART_BUFFER 256
 
 // Written by translated code in ring 1 and by the hypervisor. A guest that corrupts it harms itself alone.
 struct vcpu_page {
@@ -76,6 +79,11 @@ struct vcpu_page {
 	u64 gpr[16];
 	u64 vector, error, rip, cs, rflags, rsp, ss, cr2;
 	u64 exits_gate;          // transitions that the gate served itself
+	// Console output without an exit per byte: while uart_room is nonzero the UART at UART_FAST_PORT is in the plain state in
+	// which a byte sent has no effect but leaving, and its line status reads uart_lsr. Bytes go from the buffer's end down.
+	u64 uart_room;
+	u64 uart_lsr;
+	u8 uart_buffer[UART_BUFFER];
 	u64 counter[16];         // debug counters written by translated code (block executions and the like)
 };
 _Static_assert(sizeof(struct vcpu_page) <= 4096, "vcpu_page is one page");

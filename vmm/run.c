@@ -133,6 +133,7 @@ static void enter(struct vcpu *v)
 	v->resume_raw = false;
 	refresh_cache_addresses(v);
 	roots_before_entry(v);
+	console_before_entry(v);
 	v->crossings++;
 	arm_timer(v, time_ns());
 #ifdef TRAPEZE_DEBUG
@@ -143,6 +144,7 @@ static void enter(struct vcpu *v)
 	gate_enter(&v->gate);
 	v->exit_tsc = rdtsc();
 	roots_after_exit(v);
+	console_after_exit(v);
 	vcpu_handle_exit(v);
 }
 

@@ -190,6 +190,7 @@ static bool start_translator(struct vm *vm)
 		.count_blocks = vmm_knobs.count_instructions,
 		.cr2_in_page = true,
 		.cr3_by_gate = true,
+		.uart_in_page = true,
 		.guest_cs = 0x10,
 		.guest_ss = 0x18,
 		.user_cs = 0x33,

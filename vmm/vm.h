@@ -66,6 +66,7 @@ struct vcpu {
 	bool segments_live; // segment registers and bases in cpu equal the machine's
 	bool resume_raw;    // nothing changed: run on at the saved machine state
 	u64 cache_generation, root_generation;
+	bool console_open; // translated code may put console bytes into gate.page
 	unsigned cr3_next; // where the gate's list of roots gets its next entry
 	struct exit_counter exits[EXIT_REASONS];
 	struct hot_site hot[HOT_SITES];
@@ -131,6 +132,10 @@ extern const struct emul_ports vmm_emul_ports;
 extern const struct shadow_ports vmm_shadow_ports;
 extern const struct bt_ports vmm_bt_ports;
 void vcpu_load_root(struct vcpu *v);
+
+// console.c: console bytes that wait in gate.page
+void console_after_exit(struct vcpu *v);
+void console_before_entry(struct vcpu *v);
 
 // roots.c: which CR3 loads the gate may do by itself
 void roots_after_exit(struct vcpu *v);

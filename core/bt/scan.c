@@ -34,6 +34,10 @@ static u8 class_one_byte(const struct bt_insn *in)
 		return in->opsize ? BT_EMULATE : BT_PUSHF;
 	case 0x9d:
 		return in->opsize ? BT_EMULATE : BT_POPF;
+	case 0xec:
+		return BT_IN_AL;
+	case 0xee:
+		return BT_OUT_AL;
 	case 0xfa:
 		return BT_CLI;
 	case 0xfb:
@@ -49,7 +53,8 @@ static u8 class_one_byte(const struct bt_insn *in)
 		return reg == 7 ? BT_EMULATE : BT_COPY;
 	case 0x6c ... 0x6f: // INS, OUTS
 	case 0xe4 ... 0xe7: // IN, OUT
-	case 0xec ... 0xef:
+	case 0xed:
+	case 0xef:
 	case 0xca ... 0xce: // RETF, INT3, INT n, INTO
 	case 0x9a:          // CALL far
 	case 0xea:

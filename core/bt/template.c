@@ -284,6 +284,53 @@ static void emit_mov_cr3(struct bt_emit *e, const struct bt_insn *in)
 	bt_unspill(e, R_RCX);
 }
 
+// --- console port ---
+
+// RCX is spilled. Falls through with the room left in RCX if DX is `port` and the UART is plain; else the emulator does it.
+static void uart_plain(struct bt_emit *e, const struct bt_insn *in, u16 port)
+{
+	u32 ours, plain;
+
+	bt_put(e, "\x0f\xb7\xca\x48\x8d\x89", 6); // movzx ecx, dx; lea rcx, [rcx - port]
+	bt_put32(e, (u32)-(s32)port);
+	ours = bt_short_jump(e, 0xe3);
+	tail_emulate(e, in, -1, BIT(R_RCX), 0);
+	bt_here(e, ours);
+	bt_load(e, R_RCX, FIELD(uart_room));
+	bt_put(e, "\xe3\x02", 2); // jrcxz over the jump
+	plain = bt_short_jump(e, 0xeb);
+	tail_emulate(e, in, -1, BIT(R_RCX), 0);
+	bt_here(e, plain);
+}
+
+static void emit_in_al(struct bt_emit *e, const struct bt_insn *in)
+{
+	start(e, in);
+	bt_spill(e, R_RCX);
+	before(e, in, BIT(R_RCX));
+	uart_plain(e, in, UART_FAST_LSR);
+	bt_load(e, R_RCX, FIELD(uart_lsr));
+	bt_put(e, "\x88\xc8", 2); // mov al, cl
+	after(e, in, BIT(R_RCX));
+	bt_unspill(e, R_RCX);
+}
+
+static void emit_out_al(struct bt_emit *e, const struct bt_insn *in)
+{
+	start(e, in);
+	bt_spill(e, R_RCX);
+	before(e, in, BIT(R_RCX));
+	uart_plain(e, in, UART_FAST_PORT);
+	bt_spill(e, R_RDX);
+	before(e, in, BIT(R_RCX) | BIT(R_RDX));
+	bt_lea_field(e, R_RDX, FIELD(uart_buffer) - 1);
+	bt_put(e, "\x88\x04\x0a\x48\x8d\x49\xff", 7); // mov [rdx + rcx], al; lea rcx, [rcx - 1]
+	bt_store(e, FIELD(uart_room), R_RCX);
+	after(e, in, BIT(R_RCX) | BIT(R_RDX));
+	bt_unspill(e, R_RDX);
+	bt_unspill(e, R_RCX);
+}
+
 // --- segments ---
 
 static void emit_swapgs(struct bt_emit *e, const struct bt_insn *in)
@@ -478,6 +525,12 @@ void bt_emit_sensitive(struct bt_emit *e, const struct bt_insn *in, const u8 *by
 	case BT_MOV_CR2:
 		start(e, in);
 		bt_load(e, (in->modrm & 7) | (in->rex & 1) << 3, FIELD(guest_cr2));
+		break;
+	case BT_IN_AL:
+		emit_in_al(e, in);
+		break;
+	case BT_OUT_AL:
+		emit_out_al(e, in);
 		break;
 	case BT_MOV_CR3:
 		emit_mov_cr3(e, in);

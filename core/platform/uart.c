@@ -259,6 +259,12 @@ bool uart_write(struct uart *u, u64 now, unsigned reg, u8 value, u8 *tx)
 	return sent;
 }
 
+bool uart_plain_output(const struct uart *u, u8 *lsr)
+{
+	*lsr = (u8)(LSR_EMPTY | (u->fifo_count ? LSR_DATA : 0));
+	return !u->errors && !(u->ier & IER_THRE) && !(u->lcr & LCR_DLAB) && !(u->mcr & MCR_LOOP);
+}
+
 unsigned uart_input(struct uart *u, u64 now, const u8 *bytes, unsigned n)
 {
 	unsigned taken = 0;

@@ -28,6 +28,8 @@ void uart_init(struct uart *u);
 u8 uart_read(struct uart *u, u64 now, unsigned reg);
 // True: *tx is a byte that leaves on the wire.
 bool uart_write(struct uart *u, u64 now, unsigned reg, u8 value, u8 *tx);
+// A byte written to the data register would leave and do nothing else, and the line status may be read without effect: *lsr.
+bool uart_plain_output(const struct uart *u, u8 *lsr);
 unsigned uart_input(struct uart *u, u64 now, const u8 *bytes, unsigned n);
 void uart_advance(struct uart *u, u64 now);
 u64 uart_next_event(const struct uart *u);
