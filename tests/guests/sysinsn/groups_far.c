@@ -32,6 +32,8 @@ static void far_ret(struct sys_case *c, u16 cs, u16 ss)
 	u64 code[2] = {(ring3 ? W_UCODE : W_KCODE) + 0x300, cs}, stack[2] = {(ring3 ? W_USTACK : W_KSTACK) + 0xc00, ss};
 	u64 rsp = c->gpr[R_RSP];
 
+	if (user(c->entry)) // QEMU reads the frame as supervisor
+		c->cr4 &= ~CR4_SMAP;
 	if (width == 8 && step)
 		CODE(c, 0x48, 0xca, 0x10, 0x00);
 	else if (width == 8)
@@ -84,6 +86,8 @@ void make_far_odd(unsigned i, struct sys_case *c)
 	u64 target = code_page(e) + 0x300;
 
 	case_init(c, e);
+	if (user(e) && op == 2)
+		c->cr4 &= ~CR4_SMAP;
 	if (i == 7)
 		target = 0x0000800000001000;
 	if (op == 2)

@@ -41,8 +41,11 @@ void case_frame(struct sys_case *c, unsigned width, unsigned n, const u64 *words
 		case_poke(c, c->gpr[R_RSP] + k * width, words[k], width);
 }
 
+// QEMU reads the frame as supervisor also at CPL 3: with SMAP it would always fault.
 static void iret_code(struct sys_case *c, unsigned width)
 {
+	if (user(c->entry))
+		c->cr4 &= ~CR4_SMAP;
 	if (width == 8)
 		CODE(c, 0x48, 0xcf);
 	else if (width == 4)

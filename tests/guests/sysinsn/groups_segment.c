@@ -5,7 +5,8 @@
 
 void make_query(unsigned i, struct sys_case *c)
 {
-	enum entry e = digit(&i, ENTRIES);
+	static const enum entry entries[3] = {K64, U64, U32};
+	enum entry e = entries[digit(&i, 3)];
 	unsigned op = digit(&i, 4), rpl = digit(&i, 2) * 3;
 
 	case_init(c, e);
@@ -27,26 +28,25 @@ void make_query(unsigned i, struct sys_case *c)
 // ES SS DS FS GS as MOV encodes them.
 static const u8 sreg[5] = {0, 2, 3, 4, 5};
 
-// 64-bit mode: RPL 0, 1, 3.
+// 64-bit mode.
 void make_load(unsigned i, struct sys_case *c)
 {
 	enum entry e = digit(&i, 2) ? U64 : K64;
 	u8 seg = sreg[digit(&i, 5)];
-	static const u8 rpls[3] = {0, 1, 3};
-	unsigned rpl = rpls[digit(&i, 3)];
+	unsigned rpl = digit(&i, 2) * 3;
 
 	case_init(c, e);
 	c->gpr[R_RAX] = world_selector(i) | rpl | 0xabcd0000;
 	CODE(c, 0x8e, (u8)(0xc0 | seg << 3));
 }
 
-// 32-bit code: load DS, ES or SS, then access memory through it.
+// 32-bit code: load DS, ES or SS, then access memory through it, four of the twelve accesses per segment and selector.
 void make_load_legacy(unsigned i, struct sys_case *c)
 {
 	static const u8 segs[3] = {3, 0, 2}, prefixes[3] = {0x3e, 0x26, 0x36};
 	static const u32 offsets[6] = {W_DATA + 0x10, W_KDATA + 0x10, 0x10, 0xffc, 0xffd, 0x7e};
 	enum entry e = digit(&i, 2) ? U32 : K32;
-	unsigned s = digit(&i, 3), write = digit(&i, 2), at = digit(&i, 6);
+	unsigned s = digit(&i, 3), access = digit(&i, 4) * 5 + i * 7, write = access & 1, at = access / 2 % 6;
 
 	case_init(c, e);
 	c->cr4 &= ~CR4_SMAP;
@@ -59,7 +59,7 @@ void make_load_legacy(unsigned i, struct sys_case *c)
 void make_far_pointer(unsigned i, struct sys_case *c)
 {
 	enum entry e = digit(&i, ENTRIES);
-	unsigned op = digit(&i, 5), rpl = digit(&i, 2) * 3;
+	unsigned op = digit(&i, 5), rpl = (i * 5 + op) & 1 ? 3 : 0;
 
 	case_init(c, e);
 	switch (op) {

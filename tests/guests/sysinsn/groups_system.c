@@ -148,6 +148,8 @@ static void cr_value(struct sys_case *c, unsigned n, unsigned i)
 		c->skip = "QEMU leaves protected or long mode";
 	if (n == 4 && (cr4_toggles[i] == CR4_PAE))
 		c->skip = "QEMU clears PAE in long mode";
+	if (n == 4 && (cr4_toggles[i] & (CR4_LA57 | CR4_OSXSAVE | BIT(32))))
+		c->skip = "reserved CR4 bits hang QEMU";
 	if (n == 3 && i == 8)
 		c->skip = "CR3 bit 63 hangs QEMU";
 	if (n == 3 && (i == 6 || i == 7 || i == 9))

@@ -100,11 +100,19 @@ static void reload_cs(void)
 // Words that changed alone are written, pages with code keep their translations.
 static void restore_world(void)
 {
-	u64 *to = (u64 *)(world + (W_PT - WORLD)), *from = (u64 *)(pristine + (W_PT - WORLD));
+	for (u64 at = W_PT; at < W_RESTORED_END; at += 8) {
+		u64 *to = (u64 *)at, *from = (u64 *)(pristine + (at - WORLD));
 
-	for (unsigned i = 0; i < (W_RESTORED_END - W_PT) / 8; i++)
-		if (to[i] != from[i])
-			to[i] = from[i];
+		if ((at & ~PAGE_MASK) != W_HOLE && *to != *from)
+			*to = *from;
+	}
+}
+
+// By words: each store to a page with translations in it is dear.
+static void write_code(u64 *to, const u8 *from, unsigned length)
+{
+	for (unsigned i = 0; i < length; i += 8)
+		memcpy(to++, from + i, 8);
 }
 
 static void apply_pokes(const struct sys_case *c)
@@ -131,6 +139,12 @@ static void load_registers(const struct sys_case *c)
 	wrmsr(MSR_LSTAR, c->lstar);
 	wrmsr(MSR_CSTAR, c->cstar);
 	wrmsr(MSR_SFMASK, c->sfmask);
+	wrmsr(MSR_SYSENTER_CS, W_SYSENTER_CS);
+	wrmsr(MSR_SYSENTER_ESP, W_SYSENTER_ESP);
+	wrmsr(MSR_SYSENTER_EIP, W_SYSENTER_EIP);
+	wrmsr(MSR_PAT, W_PAT);
+	wrmsr(MSR_TSC_AUX, 0);
+	wrmsr(0x2ff, 0);
 	WRITE(dr0, c->dr[0]);
 	WRITE(dr1, c->dr[1]);
 	WRITE(dr2, c->dr[2]);
@@ -208,9 +222,10 @@ static void read_state(struct outcome *o)
 static void recover(void)
 {
 	WRITE(dr7, 0x400);
-	WRITE(cr0, W_CR0);
+	WRITE(cr0, W_CR0 & ~CR0_WP); // code pages are read-only
 	WRITE(cr4, KERNEL_CR4);
-	WRITE(cr3, W_PML4);
+	if (READ(cr3) != W_PML4)
+		WRITE(cr3, W_PML4);
 	wrmsr(MSR_EFER, W_EFER);
 	load_table(true, W_GDT, GDT_LIMIT);
 }
@@ -220,7 +235,8 @@ static void run_case(unsigned group, unsigned index)
 	static struct sys_case c;
 	static struct outcome o, base;
 	static char line[2048];
-	u8 *code;
+	static const u8 int3s[32] = {[0 ... 31] = 0xcc};
+	u64 *code;
 
 	case_make(group, index, &c);
 	if (c.skip)
@@ -228,8 +244,8 @@ static void run_case(unsigned group, unsigned index)
 	print_number(group);
 	print(" ");
 	print_number(index);
-	code = (u8 *)(code_page(c.entry) + W_CODE_AT);
-	memcpy(code, c.code, sizeof(c.code));
+	code = (u64 *)(code_page(c.entry) + W_CODE_AT);
+	write_code(code, c.code, c.length);
 	apply_pokes(&c);
 	prepare_frame(&c);
 	load_tables(&c);
@@ -239,7 +255,7 @@ static void run_case(unsigned group, unsigned index)
 	read_state(&o);
 	recover();
 	outcome_memory(&o, world, pristine);
-	memset(code, 0xcc, sizeof(c.code));
+	write_code(code, int3s, c.length);
 	restore_world();
 	reload_cs();
 	outcome_baseline(&c, &base);

@@ -55,6 +55,8 @@ void outcome_baseline(const struct sys_case *c, struct outcome *o)
 	o->f[O_idt_limit] = 0xfff;
 	o->f[O_ldtr] = c->ldt;
 	o->f[O_tr] = S_TSS;
+	for (unsigned i = 0; i < 5; i++)
+		o->f[O_stack0 + i] = world_pattern(c->gpr[R_RSP] + i * 8);
 }
 
 static u64 word(const u8 *image, u64 at)
@@ -63,11 +65,6 @@ static u64 word(const u8 *image, u64 at)
 
 	memcpy(&v, image + (at - WORLD), 8);
 	return v;
-}
-
-static bool inside(u64 at, unsigned len)
-{
-	return at >= WORLD && at <= WORLD + W_SIZE - len;
 }
 
 static void region(struct outcome *o, unsigned first, const u8 *image, const u8 *pristine, u64 from, u64 bytes)
@@ -93,7 +90,7 @@ static void frame(struct outcome *o, const u8 *image)
 {
 	u64 at = o->f[O_entry_rsp];
 
-	if (!inside(at, 48))
+	if (at < W_PT || at > WORLD + W_SIZE - 48 || (at >= W_HOLE - 48 && at < W_HOLE + PAGE_SIZE))
 		return;
 	if (!(at & 8)) {
 		o->f[O_error] = word(image, at) | ERROR_PRESENT;
@@ -101,10 +98,13 @@ static void frame(struct outcome *o, const u8 *image)
 	}
 	for (unsigned i = 0; i < 5; i++)
 		o->f[O_rip + i] = word(image, at + i * 8);
-	if (o->f[O_rsp] < W_PT || o->f[O_rsp] > W_RESTORED_END - 40)
-		return;
-	for (unsigned i = 0; i < 5; i++)
-		o->f[O_stack0 + i] = word(image, o->f[O_rsp] + i * 8);
+	for (unsigned i = 0; i < 5; i++) {
+		u64 above = o->f[O_rsp] + i * 8;
+
+		if (above >= W_PT && above <= W_RESTORED_END - 8 && (above + 7) / PAGE_SIZE != W_HOLE / PAGE_SIZE &&
+		    above / PAGE_SIZE != W_HOLE / PAGE_SIZE)
+			o->f[O_stack0 + i] = word(image, above);
+	}
 }
 
 void outcome_memory(struct outcome *o, const u8 *image, const u8 *pristine)

@@ -163,7 +163,6 @@ static void page_tables(u8 *image)
 
 	put(image, W_PML4, W_PDPT | PTE_P | PTE_W | PTE_U | PTE_A);
 	put(image, W_PDPT, W_PD | PTE_P | PTE_W | PTE_U | PTE_A);
-	put(image, W_PD, PTE_P | PTE_W | PTE_A | PTE_D | PTE_PS);
 	put(image, W_PD + 8, 0x200000 | PTE_P | PTE_W | PTE_A | PTE_D | PTE_PS);
 	put(image, W_PD + 16, W_PT | PTE_P | PTE_W | PTE_U | PTE_A);
 	for (u64 at = WORLD; at < WORLD + W_SIZE; at += PAGE_SIZE)
@@ -178,6 +177,11 @@ static void page_tables(u8 *image)
 	page(image, W_UCODE, s | u);
 }
 
+u64 world_pattern(u64 at)
+{
+	return at >= W_DATA && at < W_RESTORED_END ? 0x0101010101010101ull * (at >> 12 & 15) + 0x10 * (at & 0xff8) : 0;
+}
+
 void world_build(u8 *image)
 {
 	memset(image, 0, W_SIZE);
@@ -187,7 +191,7 @@ void world_build(u8 *image)
 	idt(image);
 	tss(image);
 	for (u64 at = W_DATA; at < W_RESTORED_END; at += 8)
-		put(image, at, 0x0101010101010101ull * (at >> 12 & 15) + 0x10 * (at & 0xff8));
+		put(image, at, world_pattern(at));
 	memset(image + (W_KCODE - WORLD), 0xcc, 2 * PAGE_SIZE);
 }
 

@@ -71,6 +71,7 @@ u16 world_selector(unsigned i);
 
 // The image starts as the world's first byte; stubs are addressed but not written.
 void world_build(u8 *image);
+u64 world_pattern(u64 at); // word of a stack or data page, aligned
 u64 world_gate_low(u16 selector, u64 offset, unsigned ist, unsigned access);
 
 static inline u64 world_stub(unsigned vector)
@@ -83,5 +84,9 @@ static inline u64 world_stub(unsigned vector)
 #define W_CR4 (CR4_PAE | CR4_DE | CR4_OSFXSR | CR4_UMIP | CR4_FSGSBASE | CR4_SMEP | CR4_SMAP)
 #define W_EFER (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
 #define W_STAR ((u64)(S_UCS32) << 48 | (u64)S_KCS << 32)
+#define W_SYSENTER_CS S_KCS
+#define W_SYSENTER_ESP (W_KSTACK + 0x600)
+#define W_SYSENTER_EIP (W_KCODE + 0x600)
+#define W_PAT 0x0007040600070406ull
 
 #endif
