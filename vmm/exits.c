@@ -115,6 +115,8 @@ static void page_fault(struct vcpu *v)
 		enum exit_reason why = w.present && !gpa_ram(v->vm, w.gpa) ? EXIT_MMIO : EXIT_PAGE_WRITE;
 
 		exit_is(v, why);
+		if (why == EXIT_PAGE_WRITE && w.present && fast_store(v, w.gpa))
+			return;
 		regs_from_machine(v, true);
 		rip = v->cpu.rip;
 		vcpu_emulate(v);

@@ -133,6 +133,9 @@ extern const struct shadow_ports vmm_shadow_ports;
 extern const struct bt_ports vmm_bt_ports;
 void vcpu_load_root(struct vcpu *v);
 
+// fast_store.c
+bool fast_store(struct vcpu *v, u64 gpa);
+
 // console.c: console bytes that wait in gate.page
 void console_after_exit(struct vcpu *v);
 void console_before_entry(struct vcpu *v);
