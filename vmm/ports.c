@@ -91,8 +91,8 @@ static u64 port_rdtsc(void *ctx)
 	return rdtsc();
 }
 
-// The same for every VM of this version: one vCPU, no XSAVE, xAPIC with the TSC deadline timer.
-static const struct cpuid_policy_config cpuid_config = {.tsc_deadline = true};
+// The same for every VM of this version: one vCPU, no XSAVE, xAPIC with the TSC deadline timer, KVM's clock and silent EOI.
+static const struct cpuid_policy_config cpuid_config = {.tsc_deadline = true, .kvm = true};
 
 static enum emul_result port_rdmsr(void *ctx, u32 msr, u64 *value, struct x86_fault *fault)
 {
@@ -135,6 +135,12 @@ static enum emul_result port_wrmsr(void *ctx, u32 msr, u64 value, struct x86_fau
 	if (msr == MSR_LSTAR || msr == MSR_SFMASK || msr == MSR_STAR || msr == MSR_EFER)
 		syscall_setup_changed(v);
 	return msr_result(ok, fault);
+}
+
+// KVM's hypercalls: none of them is offered, a guest that tries is told so.
+static u64 port_hypercall(void *ctx)
+{
+	return -(u64)KVM_ENOSYS;
 }
 
 static void port_cpuid(void *ctx, u32 leaf, u32 subleaf, u32 out[4])
@@ -262,6 +268,7 @@ const struct emul_ports vmm_emul_ports = {
 	.wrmsr = port_wrmsr,
 	.cpuid = port_cpuid,
 	.rdtsc = port_rdtsc,
+	.hypercall = port_hypercall,
 	.cr_written = port_cr_written,
 	.dr_written = port_dr_written,
 	.table_loaded = port_table_loaded,

@@ -158,12 +158,14 @@ void vcpu_run(struct vcpu *v)
 		u64 now = time_ns();
 
 		service(v, now);
+		platform_take_eoi(&vm->platform);
 		devices_advance(v, now);
 		if (v->cpu.halted) {
 			idle(v);
 			now = time_ns();
 		}
 		deliver(v, now);
+		platform_offer_eoi(&vm->platform);
 		if (v->cpu.halted && !v->in_machine) // woken by something that does not deliver
 			continue;
 		if (!v->in_machine && !prepare(v))

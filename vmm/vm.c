@@ -83,11 +83,24 @@ static void debug_exit(void *ctx, u32 value)
 	vm_end(ctx, END_DEBUG_EXIT, value, "debug exit with %u", value);
 }
 
+// The range is within a page. MMIO is not shared memory.
+static bool ram_read(void *ctx, u64 gpa, void *buf, unsigned len)
+{
+	return gpa_ram(ctx, gpa) && gpa_read(ctx, gpa, buf, len);
+}
+
+static bool ram_write(void *ctx, u64 gpa, const void *buf, unsigned len)
+{
+	return gpa_ram(ctx, gpa) && gpa_write(ctx, gpa, buf, len);
+}
+
 static const struct platform_ports platform_ports = {
 	.console_out = console_out,
 	.power_off = power_off,
 	.reset = reset,
 	.debug_exit = debug_exit,
+	.ram_read = ram_read,
+	.ram_write = ram_write,
 };
 
 // ---- memory
@@ -278,6 +291,7 @@ static void create_platform(struct vm *vm)
 		.tsc_khz = (u32)tsc_khz(),
 		.tsc_base = rdtsc() - ns_to_tsc(time_ns()),
 		.tsc_deadline = true,
+		.kvm = true,
 	};
 
 	platform_init(&vm->platform, &c);

@@ -47,6 +47,8 @@ struct emul_ports {
 	enum emul_result (*wrmsr)(void *ctx, u32 msr, u64 value, struct x86_fault *fault);
 	void (*cpuid)(void *ctx, u32 leaf, u32 subleaf, u32 out[4]); // eax ebx ecx edx
 	u64 (*rdtsc)(void *ctx);
+	// VMCALL and VMMCALL in ring 0: the hypercall's result for RAX. May be NULL: then they are undefined.
+	u64 (*hypercall)(void *ctx);
 	// Called after the new value passed the architectural checks and was stored in cpu: side effects (shadow, TLB).
 	void (*cr_written)(void *ctx, unsigned cr, u64 old);
 	void (*dr_written)(void *ctx, unsigned dr);

@@ -175,7 +175,7 @@ enum emul_result emu_op_rdtsc(struct emu *x), emu_op_rdpid(struct emu *x), emu_o
 enum emul_result emu_op_lmsw(struct emu *x), emu_op_smsw(struct emu *x), emu_op_invlpg(struct emu *x);
 enum emul_result emu_op_invpcid(struct emu *x), emu_op_cpl0_nop(struct emu *x), emu_op_swapgs(struct emu *x);
 enum emul_result emu_op_fsgsbase(struct emu *x), emu_op_stac(struct emu *x), emu_op_xgetbv(struct emu *x);
-enum emul_result emu_op_xsetbv(struct emu *x), emu_op_gp(struct emu *x), emu_op_ud(struct emu *x);
+enum emul_result emu_op_xsetbv(struct emu *x), emu_op_gp(struct emu *x), emu_op_ud(struct emu *x), emu_op_vmcall(struct emu *x);
 enum emul_result emu_op_rdrand(struct emu *x), emu_op_pkru(struct emu *x);
 enum emul_result emu_mov_cr(struct emu *x), emu_mov_dr(struct emu *x); // parts of MOV
 

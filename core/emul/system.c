@@ -445,6 +445,14 @@ enum emul_result emu_op_gp(struct emu *x)
 	return emu_gp0(x);
 }
 
+enum emul_result emu_op_vmcall(struct emu *x)
+{
+	if (!x->p->hypercall || cpu_cpl(x->cpu))
+		return emu_op_ud(x);
+	x->cpu->gpr[R_RAX] = x->p->hypercall(x->ctx);
+	return EMUL_OK;
+}
+
 enum emul_result emu_op_ud(struct emu *x)
 {
 	return emu_ud(x);

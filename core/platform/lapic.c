@@ -244,7 +244,7 @@ static void send_ipi(struct lapic *l)
 		deliver(l, mode, (u8)l->icr_low, false);
 }
 
-static void end_of_interrupt(struct lapic *l)
+void lapic_end_of_interrupt(struct lapic *l)
 {
 	int v = vector_highest(l->isr);
 
@@ -253,6 +253,18 @@ static void end_of_interrupt(struct lapic *l)
 	vector_clear(l->isr, (u8)v);
 	if (vector_test(l->tmr, (u8)v))
 		l->eoi_broadcast = (s16)v;
+}
+
+bool lapic_eoi_may_wait(const struct lapic *l)
+{
+	int v = vector_highest(l->isr);
+
+	if (v < 0 || vector_test(l->tmr, (u8)v) || vector_highest(l->irr) >= 0)
+		return false;
+	for (unsigned i = 0; i < ARRAY_SIZE(l->isr); i++)
+		if (l->isr[i] & ~(i == (unsigned)v >> 5 ? 1u << (v & 31) : 0))
+			return false;
+	return true;
 }
 
 // --- timer ---
@@ -412,7 +424,7 @@ void lapic_write(struct lapic *l, u64 now, u32 offset, u32 value)
 		l->tpr = value & 0xff;
 		break;
 	case REG_EOI:
-		end_of_interrupt(l);
+		lapic_end_of_interrupt(l);
 		break;
 	case REG_LDR:
 		l->ldr = value & 0xff000000;

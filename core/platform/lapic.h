@@ -47,6 +47,10 @@ bool lapic_accepts_extint(const struct lapic *l);
 // Highest requested vector above PPR, or -1.
 int lapic_pending(const struct lapic *l);
 int lapic_acknowledge(struct lapic *l);
+// What a write of the EOI register does.
+void lapic_end_of_interrupt(struct lapic *l);
+// The interrupt in service is the only one, edge-triggered, and nothing waits for its end: nobody misses a late EOI.
+bool lapic_eoi_may_wait(const struct lapic *l);
 void lapic_advance(struct lapic *l, u64 now);
 u64 lapic_next_event(const struct lapic *l);
 

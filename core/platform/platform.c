@@ -25,6 +25,8 @@ void platform_init(struct platform *p, const struct platform_config *c)
 	ioapic_init(&p->ioapic);
 	pci_init(&p->pci);
 	pm_init(&p->pm);
+	kvm_init(&p->kvm, &(struct kvm_memory){c->ports->ram_read, c->ports->ram_write, c->ctx},
+		 c->kvm ? c->tsc_khz : 0, c->tsc_base, c->wall_seconds);
 	p->port_92 = 0x02; // A20 open
 }
 
@@ -50,10 +52,28 @@ static void carry(struct platform *p, unsigned irq, struct irq_line *line)
 	set_line(p, irq, line->level || shared);
 }
 
+// An offer stands only while the interrupt in service is alone: else its end must be told at once, by an EOI that exits.
+void platform_take_eoi(struct platform *p)
+{
+	if (!p->kvm.eoi_offered)
+		return;
+	if (kvm_eoi_taken(&p->kvm))
+		lapic_end_of_interrupt(&p->lapic);
+	else if (!lapic_eoi_may_wait(&p->lapic))
+		kvm_withdraw_eoi(&p->kvm);
+}
+
+void platform_offer_eoi(struct platform *p)
+{
+	if (lapic_eoi_may_wait(&p->lapic))
+		kvm_offer_eoi(&p->kvm);
+}
+
 static void sync(struct platform *p)
 {
 	bool deliverable;
 
+	platform_take_eoi(p);
 	if (p->pit.fired) {
 		p->pit.fired = false;
 		set_line(p, IRQ_TIMER, false);
@@ -313,6 +333,7 @@ u64 platform_mmio_read(struct platform *p, u64 now, u64 gpa, unsigned len)
 
 	if (!platform_is_mmio(p, gpa))
 		return mask;
+	platform_take_eoi(p);
 	if (PAGE_OF(gpa) == IOAPIC_BASE)
 		value = ioapic_read(&p->ioapic, offset & ~3u);
 	else
@@ -328,6 +349,7 @@ void platform_mmio_write(struct platform *p, u64 now, u64 gpa, unsigned len, u64
 	// Registers are 32 bits wide on 16-byte boundaries; other accesses are undefined and here without effect.
 	if (!platform_is_mmio(p, gpa) || len < 4 || (offset & 0xf))
 		return;
+	platform_take_eoi(p);
 	if (PAGE_OF(gpa) == IOAPIC_BASE)
 		ioapic_write(&p->ioapic, &p->lapic, offset, (u32)value);
 	else
@@ -337,16 +359,20 @@ void platform_mmio_write(struct platform *p, u64 now, u64 gpa, unsigned len, u64
 
 bool platform_rdmsr(struct platform *p, u64 now, u32 msr, u64 *value)
 {
-	bool ok = lapic_rdmsr(&p->lapic, now, msr, value);
+	bool ok;
 
+	platform_take_eoi(p);
+	ok = lapic_rdmsr(&p->lapic, now, msr, value) || kvm_rdmsr(&p->kvm, msr, value);
 	sync(p);
 	return ok;
 }
 
 bool platform_wrmsr(struct platform *p, u64 now, u32 msr, u64 value)
 {
-	bool ok = lapic_wrmsr(&p->lapic, now, msr, value);
+	bool ok;
 
+	platform_take_eoi(p);
+	ok = lapic_wrmsr(&p->lapic, now, msr, value) || kvm_wrmsr(&p->kvm, msr, value);
 	sync(p);
 	return ok;
 }

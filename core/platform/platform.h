@@ -8,6 +8,7 @@
 #define CORE_PLATFORM_PLATFORM_H
 
 #include "core/platform/ioapic.h"
+#include "core/platform/kvm.h"
 #include "core/platform/lapic.h"
 #include "core/platform/pci.h"
 #include "core/platform/pic.h"
@@ -23,6 +24,9 @@ struct platform_ports {
 	void (*reset)(void *ctx);
 	void (*debug_exit)(void *ctx, u32 value);
 	void (*irq_changed)(void *ctx); // an interrupt or NMI may now be deliverable that was not before
+	// Guest RAM within a page, for the structures of kvm.h. False, and nothing done: not all of it is RAM.
+	bool (*ram_read)(void *ctx, u64 gpa, void *buf, unsigned len);
+	bool (*ram_write)(void *ctx, u64 gpa, const void *buf, unsigned len);
 };
 
 struct platform_config {
@@ -34,6 +38,7 @@ struct platform_config {
 	u64 tsc_base;          // guest TSC at now == 0
 	bool x2apic;           // offer x2APIC mode
 	bool tsc_deadline;     // offer the TSC deadline timer
+	bool kvm;              // offer KVM's clock and silent EOI; needs tsc_khz and the RAM ports
 };
 
 struct platform {
@@ -46,6 +51,7 @@ struct platform {
 	struct ioapic ioapic;
 	struct pci pci;
 	struct pm pm;
+	struct kvm_guest kvm;
 	u32 external; // lines that platform_set_irq() holds, by gsi
 	u8 post;      // last value of port 0x80
 	u8 port_92;
@@ -66,7 +72,7 @@ bool platform_is_mmio(const struct platform *p, u64 gpa);
 u64 platform_mmio_read(struct platform *p, u64 now, u64 gpa, unsigned len);
 void platform_mmio_write(struct platform *p, u64 now, u64 gpa, unsigned len, u64 value);
 
-// MSRs that devices own: APIC_BASE, TSC_DEADLINE, x2APIC. False: #GP.
+// MSRs that devices own: APIC_BASE, TSC_DEADLINE, x2APIC, KVM's. False: #GP.
 bool platform_rdmsr(struct platform *p, u64 now, u32 msr, u64 *value);
 bool platform_wrmsr(struct platform *p, u64 now, u32 msr, u64 value);
 u64 platform_get_cr8(const struct platform *p);
@@ -75,6 +81,11 @@ void platform_set_cr8(struct platform *p, u64 value);
 // Absolute time of the next timer event (may lie in the past if it is overdue), NEVER (~0) for none.
 u64 platform_next_event(const struct platform *p, u64 now);
 void platform_advance(struct platform *p, u64 now);
+
+// Where silent EOI is on: before the guest runs natively, and after. In between the guest may end the interrupt in service
+// by clearing a bit in its own memory.
+void platform_offer_eoi(struct platform *p);
+void platform_take_eoi(struct platform *p);
 
 // Something the CPU would accept with IF=1: a LAPIC vector above PPR, or the PIC's output where LINT0 lets it through.
 bool platform_interrupt_pending(const struct platform *p);

@@ -10,7 +10,7 @@
 
 enum { EAX, EBX, ECX, EDX };
 enum action { HIDE, PASS, SET };
-enum need { ALWAYS, XSAVE, AVX, X2APIC, DEADLINE, ARCHCAP, LAPIC_ON, OSXSAVE_ON };
+enum need { ALWAYS, XSAVE, AVX, X2APIC, DEADLINE, ARCHCAP, LAPIC_ON, OSXSAVE_ON, KVM };
 
 struct cpuid_bit {
 	u32 leaf;
@@ -82,7 +82,8 @@ static const struct cpuid_bit bits[] = {
 	{1, 0, EDX, 28, HIDE, ALWAYS, "HTT", "one CPU, one core"},
 
 	{L7, 0, EBX, 0, PASS, ALWAYS, "FSGSBASE", "base writes are translated in ring 1, native in ring 3"},
-	{L7, 0, EBX, 1, SET, ALWAYS, "TSC_ADJUST", "reads 0: with it Linux trusts the TSC without a watchdog on lost ticks"},
+	{L7, 0, EBX, 1, SET, ALWAYS, "TSC_ADJUST",
+	 "reads 0: with it Linux trusts the TSC without a watchdog on lost ticks"},
 	{L7, 0, EBX, 3, PASS, ALWAYS, "BMI1", user},
 	{L7, 0, EBX, 4, HIDE, ALWAYS, "HLE", "transactions abort at exits"},
 	{L7, 0, EBX, 5, PASS, AVX, "AVX2", user},
@@ -121,6 +122,21 @@ static const struct cpuid_bit bits[] = {
 	{0xd, 1, EAX, 1, PASS, XSAVE, "XSAVEC", user},
 	{0xd, 1, EAX, 2, PASS, XSAVE, "XGETBV1", "reads the machine's XINUSE, which is the guest's"},
 	{0xd, 1, EAX, 3, HIDE, ALWAYS, "XSAVES", "privileged and needs IA32_XSS"},
+
+	{KVM_FEATURES, 0, EAX, 0, SET, KVM, "KVM_CLOCKSOURCE", "the clock by its old MSRs"},
+	{KVM_FEATURES, 0, EAX, 1, SET, KVM, "KVM_NOP_IO_DELAY", "devices here need no pause: spares an exit per delay"},
+	{KVM_FEATURES, 0, EAX, 2, HIDE, ALWAYS, "KVM_MMU_OP", "obsolete"},
+	{KVM_FEATURES, 0, EAX, 3, SET, KVM, "KVM_CLOCKSOURCE2",
+	 "tells the TSC's frequency: no calibration against timers"},
+	{KVM_FEATURES, 0, EAX, 4, HIDE, ALWAYS, "KVM_ASYNC_PF", "nothing is paged out behind the guest's back"},
+	{KVM_FEATURES, 0, EAX, 5, HIDE, ALWAYS, "KVM_STEAL_TIME", "one VM: nothing is stolen"},
+	{KVM_FEATURES, 0, EAX, 6, SET, KVM, "KVM_PV_EOI", "the end of most interrupts without an exit"},
+	{KVM_FEATURES, 0, EAX, 7, HIDE, ALWAYS, "KVM_PV_UNHALT", "one CPU: no lock holder to wait for"},
+	{KVM_FEATURES, 0, EAX, 9, HIDE, ALWAYS, "KVM_PV_TLB_FLUSH", "one CPU"},
+	{KVM_FEATURES, 0, EAX, 11, HIDE, ALWAYS, "KVM_PV_SEND_IPI", "one CPU"},
+	{KVM_FEATURES, 0, EAX, 12, HIDE, ALWAYS, "KVM_POLL_CONTROL", "HLT does not poll here"},
+	{KVM_FEATURES, 0, EAX, 15, HIDE, ALWAYS, "KVM_MSI_EXT_DEST_ID", "no MSI"},
+	{KVM_FEATURES, 0, EAX, 24, SET, KVM, "KVM_CLOCKSOURCE_STABLE", "one TSC, which all VMs share, never stopped"},
 
 	{EXT, 0, ECX, 0, PASS, ALWAYS, "LAHF_LM", user},
 	{EXT, 0, ECX, 1, HIDE, ALWAYS, "CMP_LEGACY", "one CPU, one core"},
@@ -172,7 +188,6 @@ static const struct cpuid_bit bits[] = {
 // --- CPUID ---
 
 #define BASIC_MAX 0xd
-#define HYPERVISOR_LEAF 0x40000000
 #define EXTENDED_LEAF 0x80000000
 #define EXTENDED_MAX 0x80000008
 #define XSAVE_LEGACY_SIZE 576
@@ -224,6 +239,8 @@ static bool met(const struct view *v, enum need need)
 		return v->c->arch_capabilities != 0;
 	case LAPIC_ON:
 		return v->cpu->apic_base & BIT(11);
+	case KVM:
+		return v->c->kvm;
 	case OSXSAVE_ON:
 		return v->cpu->cr4 & CR4_OSXSAVE;
 	}
@@ -326,6 +343,25 @@ static void extended(const struct view *v, u32 leaf, u32 out[4])
 	}
 }
 
+static void signature(u32 max, const char *text, u32 out[4])
+{
+	out[EAX] = max;
+	memcpy(&out[EBX], text, 12);
+}
+
+// Linux looks for KVM at each multiple of 0x100 from 0x40000000 on.
+static void hypervisor(const struct view *v, u32 leaf, u32 out[4])
+{
+	u32 ours = v->c->kvm ? HYPERVISOR_LEAF_2 : HYPERVISOR_LEAF;
+
+	if (leaf == ours)
+		signature(ours, HYPERVISOR_SIGNATURE, out);
+	else if (leaf == HYPERVISOR_LEAF)
+		signature(KVM_FEATURES, KVM_SIGNATURE, out);
+	else if (leaf == KVM_FEATURES)
+		feature_bits(v, leaf, 0, out);
+}
+
 static void basic(const struct view *v, u32 leaf, u32 subleaf, u32 out[4])
 {
 	switch (leaf) {
@@ -359,9 +395,8 @@ void cpuid_policy(const struct cpuid_policy_config *c, cpuid_host_fn host, void 
 	u32 max[4];
 
 	memset(out, 0, 4 * sizeof(*out));
-	if (leaf == HYPERVISOR_LEAF) {
-		out[EAX] = HYPERVISOR_LEAF;
-		memcpy(&out[EBX], HYPERVISOR_SIGNATURE, 12);
+	if (leaf >= HYPERVISOR_LEAF && leaf < EXTENDED_LEAF) {
+		hypervisor(&v, leaf, out);
 	} else if (leaf >= EXTENDED_LEAF) {
 		extended(&v, leaf, out);
 	} else if (leaf <= BASIC_MAX) {
@@ -434,6 +469,7 @@ static const char quiet[] = "Linux reads or sets it unchecked: silence as on a m
 static const struct msr_row msrs[] = {
 	{0x0, 0x1, CONSTANT, 0, "P5_MC_ADDR, P5_MC_TYPE", quiet},
 	{0x10, 0x10, CLOCK, 0, "TSC", "native; it cannot be set without shifting every guest's"},
+	{0x11, 0x12, CALLER, 0, "KVM_WALL_CLOCK, KVM_SYSTEM_TIME", "the platform's clock, by configuration"},
 	{0x17, 0x17, READONLY, 0, "PLATFORM_ID", quiet},
 	{0x1b, 0x1b, CALLER, 0, "APIC_BASE", "the virtual LAPIC's"},
 	{0x3a, 0x3a, READONLY, 1, "FEATURE_CONTROL", "locked, everything off: no VMX"},
@@ -460,6 +496,9 @@ static const struct msr_row msrs[] = {
 	{0x6e0, 0x6e0, CALLER, 0, "TSC_DEADLINE", "the virtual LAPIC's, by configuration"},
 	{0x800, 0x8ff, CALLER, 0, "x2APIC", "the virtual LAPIC's, by configuration"},
 	{0xda0, 0xda0, FAULT, 0, "XSS", "XSAVES is hidden"},
+	{0x4b564d00, 0x4b564d01, CALLER, 0, "KVM_WALL_CLOCK_NEW, KVM_SYSTEM_TIME_NEW",
+	 "the platform's clock, by configuration"},
+	{0x4b564d04, 0x4b564d04, CALLER, 0, "KVM_PV_EOI_EN", "the virtual LAPIC's, by configuration"},
 	{0xc0000080, 0xc0000084, STATE, 0, "EFER STAR LSTAR CSTAR SFMASK", "the guest's system call entry"},
 	{0xc0000100, 0xc0000103, STATE, 0, "FS_BASE GS_BASE KERNEL_GS_BASE TSC_AUX", "the guest's"},
 	{0xc0010000, 0xc0010007, FAULT, 0, "K7 performance counters", "no PMU; Linux probes with the safe accessors"},

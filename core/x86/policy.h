@@ -7,6 +7,10 @@
 #include "core/x86/cpu.h"
 
 #define HYPERVISOR_SIGNATURE "TrapezeTrapz"
+#define KVM_SIGNATURE "KVMKVMKVM\0\0\0"
+#define HYPERVISOR_LEAF 0x40000000 // KVM's where it is offered, ours then at HYPERVISOR_LEAF_2
+#define HYPERVISOR_LEAF_2 0x40000100
+#define KVM_FEATURES 0x40000001
 #define XCR0_X87 BIT(0)
 #define XCR0_SSE BIT(1)
 #define XCR0_AVX BIT(2)
@@ -15,6 +19,7 @@ struct cpuid_policy_config {
 	u32 apic_id;
 	bool x2apic;       // LAPIC offers x2APIC mode
 	bool tsc_deadline; // LAPIC offers the TSC deadline timer
+	bool kvm;          // the platform offers KVM's clock and silent EOI
 	u64 xcr0;          // XSAVE components the guest may use (0: no XSAVE); limited further by the machine's
 	u64 arch_capabilities; // nonzero: leaf 7 shows MSR 0x10a with this value (Intel: spares guests needless page-table isolation)
 };

@@ -52,7 +52,11 @@ static void on_changed(void *ctx)
 	((struct seen *)ctx)->changed++;
 }
 
-static const struct platform_ports ports = {on_console, on_power_off, on_reset, on_exit_port, on_changed};
+static const struct platform_ports ports = {.console_out = on_console,
+					    .power_off = on_power_off,
+					    .reset = on_reset,
+					    .debug_exit = on_exit_port,
+					    .irq_changed = on_changed};
 
 static int start(void **state)
 {

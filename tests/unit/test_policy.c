@@ -73,6 +73,30 @@ static void identity(void **state)
 	assert_memory_equal(mine + 1, HYPERVISOR_SIGNATURE, 12);
 }
 
+// KVM's leaves come first where they are offered; ours move up. No other leaf of the range says anything.
+static void kvm_leaves(void **state)
+{
+	u32 out[4];
+
+	full(KVM_FEATURES, 0, out);
+	assert_int_equal(out[EAX], 0);
+	config.kvm = true;
+	full(HYPERVISOR_LEAF, 0, out);
+	assert_int_equal(out[EAX], KVM_FEATURES);
+	assert_memory_equal(out + 1, "KVMKVMKVM\0\0\0", 12);
+	full(KVM_FEATURES, 0, out);
+	assert_int_equal(out[EAX], BIT(0) | BIT(1) | BIT(3) | BIT(6) | BIT(24));
+	assert_int_equal(out[EBX] | out[ECX] | out[EDX], 0);
+	full(HYPERVISOR_LEAF_2, 0, out);
+	assert_int_equal(out[EAX], HYPERVISOR_LEAF_2);
+	assert_memory_equal(out + 1, HYPERVISOR_SIGNATURE, 12);
+	for (u32 leaf = HYPERVISOR_LEAF + 2; leaf < HYPERVISOR_LEAF + 0x400; leaf++) {
+		full(leaf, 0, out);
+		if (leaf != HYPERVISOR_LEAF_2)
+			assert_int_equal(out[EAX] | out[EBX] | out[ECX] | out[EDX], 0);
+	}
+}
+
 // Feature bits never exceed the machine's but for those that the virtual platform provides itself.
 static void never_more_than_the_host(void **state)
 {
@@ -307,6 +331,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(identity, start),
+		cmocka_unit_test_setup(kvm_leaves, start),
 		cmocka_unit_test_setup(never_more_than_the_host, start),
 		cmocka_unit_test_setup(hidden, start),
 		cmocka_unit_test_setup(one_cpu, start),
