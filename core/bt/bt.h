@@ -66,7 +66,7 @@ struct bt_config {
 };
 
 struct bt_stats {
-	u64 blocks, bytes, guest_instructions, flushes, smc_invalidations, links, ibtc_fills, copied, rewritten, callouts;
+	u64 blocks, bytes, guest_instructions, flushes, smc_invalidations, links, ibtc_fills, copied, rewritten, callouts, ahead;
 };
 
 // Deliberate mistakes that the tests must find.

@@ -4,6 +4,8 @@
 
 #include "base/string.h"
 
+#define AHEAD_MAX 4 // blocks made ahead of one that was asked for
+
 // --- memory ---
 
 struct carver {
@@ -262,6 +264,34 @@ static bool is_emulate_exit(const struct bt *bt, u32 block, u64 entry)
 	return bt_range_at(bt, b, off)->exit == BT_EXIT_EMULATE;
 }
 
+static u64 *ibtc_of(struct bt *bt, u64 guest_rip)
+{
+	return &bt->config.ibtc[guest_rip & (IBTC_ENTRIES - 1)];
+}
+
+// An exit costs more than a translation: what will be run almost surely is made at once, a few blocks deep. Never flushes.
+static void translate_ahead(struct bt *bt, u32 block)
+{
+	u32 queue[AHEAD_MAX + 1] = {block}, count = 1, other;
+
+	for (u32 i = 0; i < count; i++) {
+		for (unsigned k = 0; k < 2 && count <= AHEAD_MAX; k++) {
+			u64 rip = bt->block[queue[i]].next[k];
+			u32 made;
+
+			if (!rip || resolve(bt, rip, &other) || bt_lookup(bt, rip) != BT_NONE || !bt_has_room(bt))
+				continue;
+			made = bt_translate(bt, rip, false);
+			if (made == BT_NONE)
+				continue;
+			queue[count++] = made;
+			bt->stats.ahead++;
+			if (k && *ibtc_of(bt, rip) == bt->config.code_base + bt->miss_stub)
+				*(volatile u64 *)ibtc_of(bt, rip) = bt->config.code_base + bt->block[made].code;
+		}
+	}
+}
+
 u64 bt_entry(struct bt *bt, u64 guest_rip)
 {
 	u32 block;
@@ -276,6 +306,7 @@ u64 bt_entry(struct bt *bt, u64 guest_rip)
 		if (block == BT_NONE)
 			return 0;
 		entry = direct_entry(bt, block);
+		translate_ahead(bt, block);
 	}
 	return is_emulate_exit(bt, block, entry) ? 0 : entry;
 }
@@ -363,11 +394,6 @@ void bt_link(struct bt *bt, u32 slot, u64 entry)
 }
 
 // --- IBTC ---
-
-static u64 *ibtc_of(struct bt *bt, u64 guest_rip)
-{
-	return &bt->config.ibtc[guest_rip & (IBTC_ENTRIES - 1)];
-}
 
 static u32 second_index(u64 guest_rip)
 {

@@ -133,6 +133,7 @@ struct bt_block {
 	u16 code_len, guest_len;
 	u16 range_count;
 	u8 slot_count, flags;
+	u64 next[2]; // guest RIPs that are all but sure to be run soon: where the block's end leads, where its call returns
 	u32 first_range, first_slot, first_map; // first_map: bitmap of instruction starts
 	u32 hash_next;
 	u32 incoming; // slots that lead here
@@ -288,6 +289,7 @@ void bt_audit_pages(const struct bt *bt);
 
 // translate.c
 u32 bt_translate(struct bt *bt, u64 guest_rip, bool landing); // block, or BT_NONE
+bool bt_has_room(const struct bt *bt);                        // for one block without a flush
 void bt_make_system(struct bt *bt);
 
 #endif

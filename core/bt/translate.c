@@ -312,7 +312,7 @@ static void insert(struct bt *bt, u32 block)
 	*head = block;
 }
 
-static bool has_room(const struct bt *bt)
+bool bt_has_room(const struct bt *bt)
 {
 	return bt->code_used + BT_BLOCK_MAX + 16 <= bt->config.code_size && bt->block_count < bt->block_cap &&
 	       bt->slot_count + BT_SLOTS_MAX <= bt->slot_cap && bt->range_count + BT_RANGES_MAX <= bt->range_cap &&
@@ -335,6 +335,18 @@ static u32 make_landing(struct bt *bt, struct source *s)
 	return block;
 }
 
+static void note_successors(struct bt_block *b, const struct bt_insn *last, const struct source *s)
+{
+	u64 end = s->rip + s->len;
+
+	if (last->cls == BT_JMP || last->cls == BT_CALL)
+		b->next[0] = last->target;
+	else if (!ends_block(last->cls))
+		b->next[0] = end;
+	if (last->cls == BT_CALL || last->cls == BT_CALL_IND)
+		b->next[1] = end;
+}
+
 static u32 make_block(struct bt *bt, struct source *s)
 {
 	struct bt_emit *e = &bt->emit;
@@ -352,6 +364,7 @@ static u32 make_block(struct bt *bt, struct source *s)
 	emit_body(bt, s);
 	block = publish(bt, entry, body, s->len, e->insn[0].cls == BT_EMULATE ? BT_BLOCK_EMULATE : 0);
 	publish_source(bt, block, s);
+	note_successors(&bt->block[block], &e->insn[e->insn_count - 1], s);
 	bt->stats.guest_instructions += e->insn_count;
 	return block;
 }
@@ -363,7 +376,7 @@ u32 bt_translate(struct bt *bt, u64 guest_rip, bool landing)
 
 	if (bt->config.block_limit && bt->stats.blocks >= bt->config.block_limit)
 		return BT_NONE;
-	if (!has_room(bt)) {
+	if (!bt_has_room(bt)) {
 		bt_flush(bt);
 		landing = false;
 	}

@@ -211,7 +211,8 @@ static void sensitive_instructions_are_not_copied(void **state)
 		{"\xcf", 1, BT_EMULATE},             // iretd
 		{"\x48\xcf", 2, BT_IRET},            // iretq
 		{"\x48\xcb", 2, BT_EMULATE},         // lretq
-		{"\xee", 1, BT_EMULATE},             // out
+		{"\xee", 1, BT_OUT_AL},              // out dx, al
+		{"\xef", 1, BT_EMULATE},             // out dx, eax
 		{"\x6e", 1, BT_EMULATE},             // outsb
 		{"\x9c", 1, BT_PUSHF},               // pushf
 		{"\x66\x9c", 2, BT_EMULATE},         // pushfw
@@ -326,7 +327,9 @@ static void links_wait_for_their_target(void **state)
 
 	put_jump(0, 256);
 	put(256, "\x90\xc3", 2);
+	w.bt->config.block_limit = 1; // nothing ahead
 	a = enter(BASE);
+	w.bt->config.block_limit = 0;
 	assert_memory_equal(code_at(a), "\xff\x25", 2);
 	b = enter(BASE + 256);
 	assert_int_equal(slot_value_is(b), 1);
@@ -345,7 +348,9 @@ static void link_exit_names_its_slot(void **state)
 
 	put_jump(0, 256);
 	put(256, "\x90\xc3", 2);
+	w.bt->config.block_limit = 1;
 	a = enter(BASE);
+	w.bt->config.block_limit = 0;
 	x = bt_exit_at(w.bt, a + 6 + 2);
 	assert_int_equal(x.kind, BT_EXIT_LINK);
 	assert_int_equal(x.guest_rip, BASE + 256);
@@ -356,6 +361,18 @@ static void link_exit_names_its_slot(void **state)
 	bt_link(w.bt, 0x7fffffff, b); // from before a flush
 	bt_audit(w.bt);
 	assert_int_equal(w.config.links[x.slot], b);
+}
+
+static void sure_successors_are_made_ahead(void **state)
+{
+	put(0, "\xe8\xfb\x01\0\0\x90\xc3", 7); // call 512; nop; ret
+	put(512, "\x90\xc3", 2);
+	assert_int_not_equal(enter(BASE), 0);
+	assert_int_equal(bt_get_stats(w.bt)->blocks, 3);
+	assert_int_equal(bt_get_stats(w.bt)->ahead, 2);
+	assert_int_equal(slot_value_is(bt_find(w.bt, BASE + 512)), 1);
+	assert_int_not_equal(bt_find(w.bt, BASE + 5), 0);
+	assert_int_not_equal(w.config.ibtc[(BASE + 5) & 0xffff], GATE_TC + w.bt->miss_stub);
 }
 
 static void loops_stay_inside(void **state)
@@ -475,6 +492,7 @@ static void remapping_drops_what_moved(void **state)
 
 static void aliases_share_protection(void **state)
 {
+	put(0, "\x90\xc3", 2);
 	enter(BASE);
 	enter(LOW); // the same physical page
 	assert_int_equal(w.protected[0], 1);
@@ -627,7 +645,7 @@ int main(void)
 		T(quick_decoder_agrees_with_zydis), T(sensitive_instructions_are_not_copied), T(copies_plain_code),
 		T(enters_the_middle_of_a_block), T(rip_relative_becomes_absolute), T(first_instruction_for_the_emulator),
 		T(what_cannot_be_fetched_or_protected), T(block_limit_stops_translation), T(links_wait_for_their_target),
-		T(link_exit_names_its_slot), T(loops_stay_inside), T(table_serves_the_latest_and_demotes),
+		T(link_exit_names_its_slot), T(sure_successors_are_made_ahead), T(loops_stay_inside), T(table_serves_the_latest_and_demotes),
 		T(second_miss_makes_a_landing), T(invalidation_by_grain), T(straddling_instruction_depends_on_both_pages),
 		T(remapping_drops_what_moved), T(aliases_share_protection), T(random_work_keeps_the_books), T(too_little_memory),
 		T(other_selectors_flush), T(fault_in_ret_rolls_back), T(fault_in_iret_gives_if_back), T(shadow_of_sti_is_told),
