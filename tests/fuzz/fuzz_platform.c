@@ -5,7 +5,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct platform_ports ports;
+// What the guest shares: a page of RAM, and nothing else.
+static u8 page[PAGE_SIZE];
+
+static bool ram_read(void *ctx, u64 gpa, void *buf, unsigned len)
+{
+	if (gpa + len > PAGE_SIZE || gpa > PAGE_SIZE) {
+		if ((gpa & PAGE_MASK) + len > PAGE_SIZE)
+			abort();
+		return false;
+	}
+	memcpy(buf, page + gpa, len);
+	return true;
+}
+
+static bool ram_write(void *ctx, u64 gpa, const void *buf, unsigned len)
+{
+	u8 old[PAGE_SIZE];
+
+	if (len > PAGE_SIZE || !ram_read(ctx, gpa, old, len))
+		return false;
+	memcpy(page + gpa, buf, len);
+	return true;
+}
+
+static const struct platform_ports ports = {.ram_read = ram_read, .ram_write = ram_write};
 
 static struct platform p;
 
@@ -21,7 +45,7 @@ static void step(const struct op *o, u64 now)
 	unsigned len = 1u << o->len % 3;
 	u64 gpa = (o->port & 1 ? 0xfee00000 : 0xfec00000) + (o->extra & 0xfff), v = (u64)o->value << (o->shift & 32);
 
-	switch (o->kind % 9) {
+	switch (o->kind % 11) {
 	case 0:
 		platform_in(&p, now, o->port, len);
 		break;
@@ -54,6 +78,14 @@ static void step(const struct op *o, u64 now)
 		if (platform_next_event(&p, now) <= now)
 			abort();
 		break;
+	case 9:
+		platform_wrmsr(&p, now, o->port & 8 ? 0x11u + (o->port & 1) : 0x4b564d00u + (o->port & 7), v);
+		break;
+	case 10: // the guest runs
+		platform_offer_eoi(&p);
+		page[o->port & PAGE_MASK] = (u8)o->value;
+		platform_take_eoi(&p);
+		break;
 	}
 }
 
@@ -70,6 +102,8 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 		return 0;
 	c.x2apic = data[0] & 1;
 	c.tsc_deadline = data[0] & 2;
+	c.kvm = data[0] & 4;
+	memset(page, 0, sizeof(page));
 	platform_init(&p, &c);
 	for (data++, size--; size >= sizeof(struct op); data += sizeof(struct op), size -= sizeof(struct op)) {
 		struct op o;

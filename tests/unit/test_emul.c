@@ -392,6 +392,28 @@ static void test_privilege(void **state)
 	assert_int_equal(cpu.rflags, RFL_FIXED | RFL_IF);
 }
 
+static u64 hypercall(void *ctx)
+{
+	return cpu.gpr[R_RAX] + 1;
+}
+
+static void test_hypercall(void **state)
+{
+	struct emul_ports with = ports;
+
+	FAULTS("\x0f\x01\xc1", VEC_UD, 0); // vmcall
+	FAULTS("\x0f\x01\xd9", VEC_UD, 0); // vmmcall
+	with.hypercall = hypercall;
+	emul.ports = &with;
+	cpu.gpr[R_RAX] = 9;
+	OK("\x0f\x01\xc1");
+	OK("\x0f\x01\xd9");
+	assert_int_equal(cpu.gpr[R_RAX], 11);
+	enter_ring(3);
+	FAULTS("\x0f\x01\xc1", VEC_UD, 0);
+	emul.ports = &ports;
+}
+
 static void test_interrupt_flag(void **state)
 {
 	OK("\xfa");
@@ -642,6 +664,7 @@ int main(void)
 		T(test_lock_loop),
 		T(test_strings),
 		T(test_privilege),
+		T(test_hypercall),
 		T(test_interrupt_flag),
 		T(test_control_registers),
 		T(test_segments),
