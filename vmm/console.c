@@ -15,10 +15,10 @@ void console_after_exit(struct vcpu *v)
 	if (v->console_open)
 		for (u64 i = UART_BUFFER; i > room; i--)
 			platform_out(&v->vm->platform, time_ns(), UART_FAST_PORT, 1, p->uart_buffer[i - 1]);
-	v->console_open = false;
+	p->uart_room = v->console_open ? UART_BUFFER : 0;
 }
 
-void console_before_entry(struct vcpu *v)
+void console_state(struct vcpu *v)
 {
 	struct vcpu_page *p = v->gate.page;
 	u8 lsr;

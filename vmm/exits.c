@@ -238,11 +238,12 @@ static bool is_machine_interrupt(u64 vector)
 	return vector == VEC_NMI || vector == VEC_MC || (vector >= 0x20 && vector < 0x100 && vector != GATE_EXIT_VECTOR);
 }
 
-static void machine_interrupt(u64 vector)
+static void machine_interrupt(struct vcpu *v, u64 vector)
 {
 	struct trap_frame f = {.vector = vector};
 
 	trap_handle(&f);
+	v->attention = true;
 }
 
 void vcpu_handle_exit(struct vcpu *v)
@@ -256,7 +257,7 @@ void vcpu_handle_exit(struct vcpu *v)
 		translated_exit(v);
 	} else if (is_machine_interrupt(vector)) {
 		exit_is(v, EXIT_INTERRUPT);
-		machine_interrupt(vector);
+		machine_interrupt(v, vector);
 		v->resume_raw = true;
 	} else if (vector == GATE_SYSCALL_EXIT) {
 		syscall_exit(v);

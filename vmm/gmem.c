@@ -20,6 +20,7 @@ static void device_read(struct vm *vm, u64 gpa, void *buf, unsigned len)
 {
 	u8 *out = buf;
 
+	vm->vcpu.attention = true;
 	while (len) {
 		unsigned n = len >= 8 ? 8 : len >= 4 ? 4 : len >= 2 ? 2 : 1;
 		u64 v = platform_mmio_read(&vm->platform, time_ns(), gpa, n);
@@ -33,6 +34,7 @@ static void device_write(struct vm *vm, u64 gpa, const void *buf, unsigned len)
 {
 	const u8 *in = buf;
 
+	vm->vcpu.attention = true;
 	while (len) {
 		unsigned n = len >= 8 ? 8 : len >= 4 ? 4 : len >= 2 ? 2 : 1;
 		u64 v = 0;

@@ -73,7 +73,7 @@ static void idle(struct vcpu *v)
 	vm_console_flush(v->vm);
 	while (v->vm->state != VM_ENDED) {
 		devices_advance(v, now);
-		if (platform_interrupt_pending(&v->vm->platform))
+		if (platform_interrupt_pending(&v->vm->platform) && (v->cpu.rflags & RFL_IF))
 			break;
 		arm_timer(v, now);
 		sti_hlt();
@@ -83,6 +83,35 @@ static void idle(struct vcpu *v)
 	}
 	v->idle_ns += now - start;
 	v->exit_tsc = 0;
+}
+
+// Time, devices, the control channel, interrupts. Most exits (page faults, links) need none of it: devices change only by what
+// sets v->attention, and the machine's timer fires when one of them is due.
+static void attend(struct vcpu *v)
+{
+	struct platform *p = &v->vm->platform;
+	u64 now = time_ns();
+
+	v->attention = false;
+	service(v, now);
+	platform_take_eoi(p);
+	devices_advance(v, now);
+	if (v->cpu.halted) {
+		idle(v);
+		now = time_ns();
+	}
+	deliver(v, now);
+	platform_offer_eoi(p);
+	console_state(v);
+	arm_timer(v, now);
+}
+
+// An interrupt waited for IF, and IF is set.
+static bool interrupt_due(const struct vcpu *v)
+{
+	const struct vcpu_page *page = v->gate.page;
+
+	return page->pending && ((v->in_machine ? page->vif : v->cpu.rflags) & RFL_IF);
 }
 
 static bool runs_translated(const struct x86_cpu *c)
@@ -133,9 +162,7 @@ static void enter(struct vcpu *v)
 	v->resume_raw = false;
 	refresh_cache_addresses(v);
 	roots_before_entry(v);
-	console_before_entry(v);
 	v->crossings++;
-	arm_timer(v, time_ns());
 #ifdef TRAPEZE_DEBUG
 	check_entry(v);
 #endif
@@ -154,23 +181,14 @@ void vcpu_run(struct vcpu *v)
 
 	gate_install(&v->gate, frame_ptr(this_cpu()->root), this_cpu()->root << PAGE_SHIFT);
 	regs_control_out(v);
+	v->attention = true;
 	while (vm->state != VM_ENDED) {
-		u64 now = time_ns();
-
-		service(v, now);
-		platform_take_eoi(&vm->platform);
-		devices_advance(v, now);
-		if (v->cpu.halted) {
-			idle(v);
-			now = time_ns();
-		}
-		deliver(v, now);
-		platform_offer_eoi(&vm->platform);
-		if (v->cpu.halted && !v->in_machine) // woken by something that does not deliver
-			continue;
+		if (v->attention || v->cpu.halted || interrupt_due(v))
+			attend(v);
 		if (!v->in_machine && !prepare(v))
 			continue;
-		enter(v);
+		if (!v->attention)
+			enter(v);
 	}
 	vm_console_flush(vm);
 }

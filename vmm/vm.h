@@ -66,6 +66,7 @@ struct vcpu {
 	bool segments_live; // segment registers and bases in cpu equal the machine's
 	bool resume_raw;    // nothing changed: run on at the saved machine state
 	u64 cache_generation, root_generation;
+	bool attention;    // time, devices or interrupts are to be looked at before the next entry
 	bool console_open; // translated code may put console bytes into gate.page
 	unsigned cr3_next; // where the gate's list of roots gets its next entry
 	struct exit_counter exits[EXIT_REASONS];
@@ -138,7 +139,7 @@ bool fast_store(struct vcpu *v, u64 gpa);
 
 // console.c: console bytes that wait in gate.page
 void console_after_exit(struct vcpu *v);
-void console_before_entry(struct vcpu *v);
+void console_state(struct vcpu *v); // after the UART may have changed
 
 // roots.c: which CR3 loads the gate may do by itself
 void roots_after_exit(struct vcpu *v);
