@@ -59,6 +59,7 @@ static enum emul_result port_in(void *ctx, u16 port, unsigned len, u32 *value)
 {
 	struct vcpu *v = ctx;
 
+	v->attention = true;
 	*value = platform_in(&v->vm->platform, time_ns(), port, len);
 	return EMUL_OK;
 }
@@ -67,6 +68,7 @@ static enum emul_result port_out(void *ctx, u16 port, unsigned len, u32 value)
 {
 	struct vcpu *v = ctx;
 
+	v->attention = true;
 	platform_out(&v->vm->platform, time_ns(), port, len, value);
 	return EMUL_OK;
 }
@@ -99,6 +101,7 @@ static enum emul_result port_rdmsr(void *ctx, u32 msr, u64 *value, struct x86_fa
 	struct vcpu *v = ctx;
 	bool ok = true;
 
+	v->attention = true;
 	if (msr == MSR_TSC)
 		*value = rdtsc();
 	else
@@ -124,6 +127,7 @@ static enum emul_result port_wrmsr(void *ctx, u32 msr, u64 value, struct x86_fau
 	u64 efer = v->cpu.efer;
 	bool ok = platform_wrmsr(&v->vm->platform, time_ns(), msr, value) || policy_wrmsr(&v->cpu, msr, value);
 
+	v->attention = true;
 	if (!ok)
 		log_debug("%s: WRMSR %x = %lx refused at %lx", v->vm->config.name, msr, value, v->cpu.rip);
 	if (msr == MSR_APIC_BASE && ok)
@@ -200,6 +204,7 @@ static void port_cr_written(void *ctx, unsigned cr, u64 old)
 	} else if (cr == 4) {
 		cr4_written(v, old);
 	} else if (cr == 8) {
+		v->attention = true;
 		platform_set_cr8(&v->vm->platform, v->cpu.cr8);
 	}
 }
