@@ -115,8 +115,10 @@ static void page_fault(struct vcpu *v)
 		enum exit_reason why = w.present && !gpa_ram(v->vm, w.gpa) ? EXIT_MMIO : EXIT_PAGE_WRITE;
 
 		exit_is(v, why);
-		if (why == EXIT_PAGE_WRITE && w.present && fast_store(v, w.gpa))
+		if (why == EXIT_PAGE_WRITE && w.present && fast_store(v, w.gpa)) {
+			v->fast_stores++;
 			return;
+		}
 		regs_from_machine(v, true);
 		rip = v->cpu.rip;
 		vcpu_emulate(v);
@@ -155,6 +157,7 @@ static void translated_exit(struct vcpu *v)
 	case BT_EXIT_EMULATE:
 		exit_is(v, EXIT_EMULATE);
 		v->callouts++;
+		p->counter[0] -= x.counted;
 		vcpu_emulate(v);
 		count_site(v, EXIT_EMULATE, x.guest_rip);
 		break;

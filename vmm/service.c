@@ -79,6 +79,7 @@ static void snapshot(struct json_out *j)
 	hot_counters(v, debug, names, HOT_REPORTED, &hot);
 	debug[hot++] = (struct stats_counter){"guest_instructions_translated", b->guest_instructions};
 	debug[hot++] = (struct stats_counter){"kernel_instructions_executed", v->gate.page->counter[0]};
+	debug[hot++] = (struct stats_counter){"stores_executed", v->fast_stores};
 	debug[hot++] = (struct stats_counter){"links", b->links};
 	debug[hot++] = (struct stats_counter){"shadow_prefetched", m->prefetched};
 	debug[hot++] = (struct stats_counter){"shadow_unshadowed", m->unshadowed};

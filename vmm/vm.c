@@ -200,7 +200,7 @@ static bool start_translator(struct vm *vm)
 		.ports = &vmm_bt_ports,
 		.ctx = &vm->vcpu,
 		.block_limit = vmm_knobs.block_limit,
-		.count_blocks = vmm_knobs.count_instructions,
+		.count_instructions = vmm_knobs.count_instructions,
 		.cr2_in_page = true,
 		.cr3_by_gate = true,
 		.uart_in_page = true,

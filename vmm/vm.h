@@ -72,6 +72,7 @@ struct vcpu {
 	struct exit_counter exits[EXIT_REASONS];
 	struct hot_site hot[HOT_SITES];
 	u64 crossings, emulated, callouts, injected;
+	u64 fast_stores; // executed by fast_store(), not in emulated
 	u64 idle_ns;
 	enum exit_reason last_exit;
 	u64 exit_tsc; // when the last exit arrived in the hypervisor world, 0: accounted or none

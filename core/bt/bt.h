@@ -30,6 +30,7 @@ struct bt_exit {
 	enum bt_exit_kind kind;
 	u64 guest_rip;
 	u32 slot; // BT_EXIT_LINK
+	bool counted; // the instruction to emulate is in vcpu_page.counter[0] already: take it out
 };
 
 struct bt_ports {
@@ -56,7 +57,7 @@ struct bt_config {
 	void *ctx;
 	// Policy and knobs.
 	u64 block_limit;   // translate only the first N blocks (0: no limit); past it bt_translate returns 0: emulate (bisecting)
-	bool count_blocks; // emit an execution counter of guest instructions (vcpu_page.counter[0]) per block, flags kept
+	bool count_instructions; // each translated guest instruction adds 1 to vcpu_page.counter[0]; exact at every boundary
 	u16 guest_cs, guest_ss; // what MOV/PUSH from CS and SS give (RPL 0)
 	u16 user_cs, user_ss;   // what SYSRETQ loads (from the guest's STAR, RPL 3); 0: SYSRET is emulated
 	bool cr2_in_page;       // the caller keeps vcpu_page.guest_cr2 current: MOV from CR2 needs no exit

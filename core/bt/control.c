@@ -199,6 +199,7 @@ void bt_emit_loop(struct bt_emit *e, const struct bt_insn *in, bool inner, const
 	over = bt_short_jump(e, 0xeb);
 	bt_here(e, taken);
 	if (inner) {
+		e->counted = -1; // done, even if the target is itself
 		guest(e, (unsigned)(in->target - e->guest_rip), 0);
 		bt_jump_inner(e, -1, in->target);
 	} else {
@@ -245,6 +246,7 @@ void bt_emit_call(struct bt_emit *e, const struct bt_insn *in, bool inner)
 		bt_emit_leave(e, in->target);
 		return;
 	}
+	e->counted = -1; // done, even if the target is itself
 	guest(e, (unsigned)(in->target - e->guest_rip), borrowed);
 	if (borrowed)
 		bt_unspill(e, R_RAX);

@@ -66,6 +66,8 @@ void bt_range(struct bt_emit *e, struct bt_range r)
 {
 	if ((r.rule == BT_RIP_GUEST || r.rule == BT_RIP_LINEAR) && r.guest_off == e->shadow)
 		r.fix |= BT_SHADOW;
+	if ((r.rule == BT_RIP_GUEST || r.rule == BT_RIP_LINEAR) && r.guest_off == e->counted)
+		r.counted = 1;
 	if (continues(e, &r))
 		return;
 	r.code_off = (u16)e->pos;
@@ -185,6 +187,7 @@ void bt_jump_tail(struct bt_emit *e, int cc, struct bt_tail t)
 	assert(e->tail_count < BT_TAILS_MAX);
 	if (t.exit != BT_EXIT_LINK && t.guest_off == e->shadow)
 		t.fix |= BT_SHADOW;
+	t.counted = t.exit != BT_EXIT_LINK && t.guest_off == e->counted;
 	t.fixup = put_long_jump(e, cc);
 	e->tail[e->tail_count++] = t;
 }
@@ -238,6 +241,7 @@ static void finish_link_tail(struct bt_emit *e, const struct bt_tail *t)
 // An exit leaves exact state without bt_recover's help.
 static void finish_exit_tail(struct bt_emit *e, const struct bt_tail *t)
 {
+	e->counted = t->counted ? t->guest_off : -1;
 	bt_range(e, (struct bt_range){.rule = BT_RIP_GUEST, .guest_off = t->guest_off, .spilled = t->spilled, .fix = t->fix});
 	if (t->fix & BT_FIX_VIF) {
 		bt_load(e, R_RAX, offsetof(struct vcpu_page, old_vif));
@@ -254,7 +258,7 @@ static void finish_exit_tail(struct bt_emit *e, const struct bt_tail *t)
 static bool same_tail(const struct bt_tail *a, const struct bt_tail *b)
 {
 	return a->exit == b->exit && a->guest_off == b->guest_off && a->spilled == b->spilled && a->slot == b->slot &&
-	       a->fix == b->fix;
+	       a->fix == b->fix && a->counted == b->counted;
 }
 
 // Exits at the block's end, one for all jumps that want the same; then the jumps inside the block.

@@ -100,7 +100,9 @@ struct bt_range {
 	u16 guest_off; // from the block's guest RIP
 	u8 spilled;    // mask of registers 0..7 to be restored from spill[]
 	u8 fix;
-	u8 rule : 4, exit : 4; // enum bt_rip_rule, enum bt_exit_kind: an INT of this kind is here
+	u8 rule : 3;    // enum bt_rip_rule
+	u8 counted : 1; // the instruction at RIP is in the execution count already
+	u8 exit : 4;    // enum bt_exit_kind: an INT of this kind is here
 	u8 slot;       // from the block's first slot
 };
 _Static_assert(sizeof(struct bt_range) == 8, "ranges are the bulk of the metadata");
@@ -155,6 +157,7 @@ struct bt_tail {
 	u16 guest_off;
 	u8 spilled, slot, exit; // exit BT_EXIT_LINK: jump through the slot
 	u8 fix; // VIF or VIF_ZERO: the exit undoes that first
+	bool counted; // the instruction at guest_off is in the execution count
 };
 
 // One block while it is being made.
@@ -167,6 +170,7 @@ struct bt_emit {
 	u32 first_slot;
 	u16 hit;       // position in an indirect entry
 	s32 shadow; // guest offset of an instruction in STI's shadow, -1: none
+	s32 counted; // guest offset of the instruction that was just counted, -1: none
 	u64 slot_target[BT_SLOTS_MAX];
 	u32 slot_stub[BT_SLOTS_MAX];
 	struct bt_tail tail[BT_TAILS_MAX];

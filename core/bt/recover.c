@@ -39,6 +39,7 @@ void bt_recover(const struct bt *bt, struct x86_cpu *cpu, struct vcpu_page *page
 	const struct bt_range *r = range_for(bt, cpu->rip, &b);
 
 	*finish = false;
+	page->counter[0] -= r->counted; // it will run again, or is emulated
 	cpu->rip = guest_rip(bt, b, r, cpu, page);
 	if (r->fix & BT_FIX_KGS_RCX)
 		page->kernel_gs_base = cpu->gpr[R_RCX];
@@ -73,6 +74,7 @@ struct bt_exit bt_exit_at(const struct bt *bt, u64 cache_rip)
 	if (!r->exit || at != bt->config.code_base + b->code + r->code_off)
 		return x;
 	x.kind = r->exit;
+	x.counted = r->counted;
 	if (x.kind == BT_EXIT_LINK) {
 		x.slot = b->first_slot + r->slot;
 		x.guest_rip = bt->slot[x.slot].target;

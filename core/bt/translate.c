@@ -152,12 +152,31 @@ static bool is_inner(const struct source *s, u64 target)
 	return off < s->len && (s->map[off / 64] & BIT(off % 64));
 }
 
+// One more guest instruction begins. Flags are kept; bt_recover() takes it back when the instruction is rolled back. What goes
+// to the emulator at once is not counted here.
+static void emit_counter(struct bt_emit *e, const struct bt_insn *in)
+{
+	unsigned field = offsetof(struct vcpu_page, counter[0]);
+
+	bt_range(e, (struct bt_range){.rule = BT_RIP_GUEST, .guest_off = in->off, .fix = BT_START});
+	bt_spill(e, R_RAX);
+	bt_range(e, (struct bt_range){.rule = BT_RIP_GUEST, .guest_off = in->off, .spilled = BIT(R_RAX)});
+	bt_load(e, R_RAX, field);
+	bt_put(e, "\x48\x8d\x40\x01", 4); // lea rax, [rax + 1]
+	bt_store(e, field, R_RAX);
+	e->counted = in->off;
+	bt_range(e, (struct bt_range){.rule = BT_RIP_GUEST, .guest_off = in->off, .spilled = BIT(R_RAX)});
+	bt_unspill(e, R_RAX);
+}
+
 static void emit_insn(struct bt_emit *e, const struct source *s, struct bt_insn *in)
 {
 	const u8 *bytes = e->window + in->off;
 	bool inner = is_inner(s, in->target);
 
 	in->code = e->pos;
+	if (e->bt->config.count_instructions && in->cls != BT_EMULATE)
+		emit_counter(e, in);
 	switch (in->cls) {
 	case BT_COPY:
 		bt_emit_copy(e, in, bytes);
@@ -185,20 +204,6 @@ static void emit_insn(struct bt_emit *e, const struct source *s, struct bt_insn 
 		bt_emit_sensitive(e, in, bytes);
 		break;
 	}
-}
-
-static void emit_counter(struct bt_emit *e)
-{
-	unsigned field = offsetof(struct vcpu_page, counter[0]);
-
-	bt_range(e, (struct bt_range){.rule = BT_RIP_GUEST});
-	bt_spill(e, R_RAX);
-	bt_range(e, (struct bt_range){.rule = BT_RIP_GUEST, .spilled = BIT(R_RAX)});
-	bt_load(e, R_RAX, field);
-	bt_put(e, "\x48\x8d\x80", 3); // lea rax, [rax + n]
-	bt_put32(e, e->insn_count);
-	bt_store(e, field, R_RAX);
-	bt_unspill(e, R_RAX);
 }
 
 static void count_kinds(struct bt *bt, const struct bt_insn *in)
@@ -233,7 +238,7 @@ static void begin(struct bt *bt, u64 rip)
 	e->base = bt->config.code_base + bt->code_used;
 	e->pos = e->range_count = e->slot_count = e->tail_count = e->insn_count = e->inner_count = 0;
 	e->first_slot = bt->slot_count;
-	e->shadow = -1;
+	e->shadow = e->counted = -1;
 }
 
 // One pass of aligned 8-byte stores: each store to a page that holds executed code is dear under an emulating host.
@@ -358,8 +363,6 @@ static u32 make_block(struct bt *bt, struct source *s)
 		return BT_NONE;
 	bt_emit_indirect_entry(e);
 	entry = e->pos;
-	if (bt->config.count_blocks)
-		emit_counter(e);
 	body = e->pos;
 	emit_body(bt, s);
 	block = publish(bt, entry, body, s->len, e->insn[0].cls == BT_EMULATE ? BT_BLOCK_EMULATE : 0);

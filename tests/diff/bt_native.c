@@ -43,6 +43,7 @@
 
 struct boundary {
 	u64 gpr[16], rip, rflags, kgs, gs;
+	u64 executed; // instructions before it
 };
 
 static struct {
@@ -51,7 +52,8 @@ static struct {
 	struct x86_cpu cpu; // of the translated run, while outside the cache
 	u64 gs;             // stands for the machine's GS base
 	ucontext_t home;
-	bool stepping, interrupting, done, failed, in_run;
+	bool stepping, interrupting, counting, done, failed, in_run;
+	u64 emulated;       // by resume() and at exits
 	bool fsgsbase;      // the host has the instructions: then `gs` mirrors the real base
 	u64 code; // guest program
 	struct boundary *trace;
@@ -205,6 +207,7 @@ static bool at_user_mark(u64 rip)
 static bool run_reference(struct x86_cpu *c)
 {
 	struct emul e = {.cpu = c, .ports = &em_port_table};
+	u64 executed = 0;
 
 	for (h.trace_len = 0; h.trace_len < TRACE_MAX;) {
 		struct boundary *b = &h.trace[h.trace_len++];
@@ -215,11 +218,13 @@ static bool run_reference(struct x86_cpu *c)
 		b->rflags = c->rflags;
 		b->kgs = c->kernel_gs_base;
 		b->gs = c->seg[SEG_GS].base;
+		b->executed = executed;
 		if (at_user_mark(c->rip)) {
 			back_to_kernel(c);
 			continue;
 		}
 		r = emul_step(&e);
+		executed++;
 		if (r == EMUL_HALT)
 			return true;
 		if (r != EMUL_OK) {
@@ -288,6 +293,12 @@ static u64 flag_mask(u64 rip)
 	return mask;
 }
 
+// The translator's own count, with what was emulated, is that of the reference at each boundary.
+static bool same_count(const struct boundary *b, u64 counter)
+{
+	return !h.counting || b->executed == counter + h.emulated;
+}
+
 static bool same_boundary(const struct boundary *b, const struct x86_cpu *c, u64 kgs)
 {
 	return b->rip == c->rip && !memcmp(b->gpr, c->gpr, sizeof(b->gpr)) && b->kgs == kgs && b->gs == h.gs &&
@@ -311,11 +322,11 @@ static void show_near(u64 cursor)
 }
 
 // The state must be where the reference run was at the last check or a little further.
-static bool check_boundary(const struct x86_cpu *c, u64 kgs)
+static bool check_boundary(const struct x86_cpu *c, const struct vcpu_page *page)
 {
 	h.checks++;
 	for (u32 i = h.cursor; i < h.trace_len && i <= h.cursor + STEP_SLACK; i++) {
-		if (same_boundary(&h.trace[i], c, kgs)) {
+		if (same_boundary(&h.trace[i], c, page->kernel_gs_base) && same_count(&h.trace[i], page->counter[0])) {
 			h.cursor = i;
 			return true;
 		}
@@ -340,7 +351,7 @@ static bool check_machine(const ucontext_t *uc)
 
 	from_machine(&c, uc);
 	bt_recover(h.bt, &c, &page, false, &finish);
-	if (check_boundary(&c, page.kernel_gs_base))
+	if (check_boundary(&c, &page))
 		return true;
 	if (!quiet && !host_lost_gs()) {
 		u64 rip = (u64)uc->uc_mcontext.gregs[REG_RIP];
@@ -363,6 +374,7 @@ static bool emulate(void)
 	h.emul.cpu = &h.cpu;
 	h.emul.ports = &em_port_table;
 	r = emul_step(&h.emul);
+	h.emulated++;
 	PAGE_AT->kernel_gs_base = h.cpu.kernel_gs_base;
 	h.gs = h.cpu.seg[SEG_GS].base;
 	h.done = r == EMUL_HALT;
@@ -560,7 +572,7 @@ static void make_translator(const struct variant *v)
 	struct bt_config c = {.code = (u8 *)CODE_AT, .code_size = v->small ? 5 * 12288 : CODE_SIZE, .links = (u64 *)LINKS_AT,
 			      .link_count = LINK_COUNT, .ibtc = (u64 *)IBTC_AT, .meta_size = META_SIZE, .code_base = CODE_AT,
 			      .links_base = LINKS_AT, .ibtc_base = IBTC_AT, .vcpu_base = (u64)PAGE_AT, .ports = &bt_port_table,
-			      .guest_cs = 0x10, .guest_ss = 0x18, .user_cs = 0x33, .user_ss = 0x2b, .count_blocks = v->count,
+			      .guest_cs = 0x10, .guest_ss = 0x18, .user_cs = 0x33, .user_ss = 0x2b, .count_instructions = v->count,
 			      .cr2_in_page = true,
 			      .plant = v->plant};
 
@@ -586,6 +598,19 @@ static bool differs(const struct x86_cpu *ref)
 		return true;
 	}
 	return false;
+}
+
+// One more than at the last boundary, where HLT was about to run.
+static bool miscounted(void)
+{
+	u64 wanted = h.trace[h.trace_len - 1].executed + 1, got = PAGE_AT->counter[0] + h.emulated;
+
+	if (!h.counting || got == wanted)
+		return false;
+	h.reason = "count";
+	if (!quiet)
+		fprintf(stderr, "counted %lu, emulated %lu, reference %lu\n", PAGE_AT->counter[0], h.emulated, wanted);
+	return true;
 }
 
 static bool run_once(const struct variant *v, u64 seed)
@@ -618,6 +643,8 @@ static bool run_once(const struct variant *v, u64 seed)
 	if (v->small)
 		bt_flush(h.bt);
 	h.stepping = v->stepping;
+	h.counting = v->count;
+	h.emulated = 0;
 	h.interrupting = v->stepping && v->small;
 	h.failed = h.done = false;
 	h.reason = NULL;
@@ -629,6 +656,8 @@ static bool run_once(const struct variant *v, u64 seed)
 		if (!h.reason)
 			h.reason = "memory";
 	}
+	if (!h.failed && miscounted())
+		h.failed = true;
 	if (!h.failed)
 		bt_audit(h.bt);
 	else if (!quiet && !host_lost_gs())
