@@ -13,6 +13,7 @@
 
 #define BASE 0xffffffff81000000ull
 #define LOW 0x400000ull
+#define FAR 0xffffc90000000000ull // modules elsewhere: nothing there fits 32 bits
 #define PAGES 16
 #define META (4u << 20)
 #define CODE (9u << 20)
@@ -29,7 +30,7 @@ static struct world {
 
 static unsigned fetch(void *ctx, u64 rip, void *buf, unsigned len, ppn_t *page)
 {
-	u64 off = rip >= BASE ? rip - BASE : rip - LOW;
+	u64 off = rip >= BASE ? rip - BASE : rip >= FAR ? rip - FAR : rip - LOW;
 	unsigned room = (unsigned)(PAGE_SIZE - (rip & PAGE_MASK));
 
 	if (off >= sizeof(w.guest) || w.ppn_of[off / PAGE_SIZE] == PPN_NONE)
@@ -168,6 +169,101 @@ static void quick_decoder_agrees_with_zydis(void **state)
 		assert_true(!a.imm_size || a.imm_off == b.imm_off);
 	}
 	assert_true(quick > 50000);
+}
+
+// --- RIP-relative operands ---
+
+static bool decode(struct insn *in, const u8 *p)
+{
+	return insn_decode(in, INSN_MODE_64, p, 15);
+}
+
+// The same instruction but for the form of its memory operand.
+static void assert_same_but_memory(const struct insn *a, const struct insn *b, u64 target, bool based)
+{
+	assert_int_equal(a->d.mnemonic, b->d.mnemonic);
+	assert_int_equal(a->d.operand_count, b->d.operand_count);
+	assert_int_equal(a->d.operand_width, b->d.operand_width);
+	for (unsigned i = 0; i < a->d.operand_count; i++) {
+		const ZydisDecodedOperand *x = &a->op[i], *y = &b->op[i];
+
+		assert_int_equal(x->type, y->type);
+		assert_int_equal(x->size, y->size);
+		if (x->type == ZYDIS_OPERAND_TYPE_REGISTER)
+			assert_int_equal(x->reg.value, y->reg.value);
+		if (x->type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+			assert_int_equal(x->imm.value.u, y->imm.value.u);
+		if (x->type != ZYDIS_OPERAND_TYPE_MEMORY || x->mem.base != ZYDIS_REGISTER_RIP)
+			continue;
+		assert_int_equal(x->mem.segment, y->mem.segment);
+		assert_int_equal(y->mem.index, ZYDIS_REGISTER_NONE);
+		assert_int_equal(y->mem.base == ZYDIS_REGISTER_NONE, !based);
+		if (!based)
+			assert_int_equal(y->mem.disp.value, target);
+	}
+}
+
+// Random instruction with a RIP-relative operand in p.
+static bool random_rip_relative(struct bt_insn *in, u8 *p)
+{
+	static const u8 heads[] = {0x66, 0xf2, 0xf3, 0x65, 0xc5, 0xc4, 0x62, 0x0f, 0x48, 0x43, 0x4a, 0x0f};
+
+	for (unsigned i = 0; i < 15; i++)
+		p[i] = (u8)rnd();
+	for (unsigned i = 0; i < rnd() % 4; i++)
+		p[i] = heads[rnd() % sizeof(heads)];
+	switch (rnd() % 4) {
+	case 0:
+		p[0] = 0xc4;
+		p[1] = (u8)((rnd() & 0xe0) | (1 + rnd() % 3));
+		p[4] = (u8)(0x05 | (rnd() & 7) << 3);
+		break;
+	case 1:
+		p[0] = 0x62;
+		p[1] = (u8)((rnd() & 0xf0) | (1 + rnd() % 3));
+		p[2] |= 4;
+		p[5] = (u8)(0x05 | (rnd() & 7) << 3);
+		break;
+	default:
+		p[2 + rnd() % 6] = (u8)(0x05 | (rnd() & 7) << 3);
+		break;
+	}
+	return bt_scan(w.bt, in, p, 15, BASE) && in->rip_relative && in->cls == BT_COPY && in->len < 15;
+}
+
+static void rip_relative_forms_keep_their_meaning(void **state)
+{
+	unsigned seen[4] = {0}, far = 0;
+
+	for (unsigned i = 0; i < 200000; i++) {
+		struct bt_insn in;
+		struct insn a, b;
+		u8 p[16] = {0};
+		u64 e;
+
+		if (!random_rip_relative(&in, p) || !decode(&a, p))
+			continue;
+		put(0, (const char *)p, 15);
+		bt_flush(w.bt);
+		e = bt_entry(w.bt, BASE);
+		assert_int_not_equal(e, 0);
+		in.target = (u64)(s64)(s32)in.target;
+		if (bt_scan(w.bt, &in, p, 15, BASE) && in.target != (u64)(s64)(s32)in.target)
+			continue;
+		assert_true(decode(&b, code_at(e)));
+		assert_same_but_memory(&a, &b, in.target, false);
+		seen[in.encoding]++;
+		if (rnd() % 8 || !bt_entry(w.bt, FAR) || (in.map == 0 && in.opcode == 0x8d))
+			continue;
+		e = bt_entry(w.bt, FAR);
+		e += 7; // the spill
+		e += code_at(e)[0] == 0x48 && (code_at(e)[1] & 0xf8) == 0xb8 ? 10 : 5;
+		assert_true(decode(&b, code_at(e)));
+		assert_same_but_memory(&a, &b, 0, true);
+		far++;
+	}
+	assert_true(seen[BT_ENC_LEGACY] > 500 && seen[BT_ENC_VEX2] > 30 && seen[BT_ENC_VEX3] > 50 && seen[BT_ENC_EVEX] > 50);
+	assert_true(far > 50);
 }
 
 struct class_case {
@@ -642,7 +738,7 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		T(quick_decoder_agrees_with_zydis), T(sensitive_instructions_are_not_copied), T(copies_plain_code),
+		T(quick_decoder_agrees_with_zydis), T(sensitive_instructions_are_not_copied), T(copies_plain_code), T(rip_relative_forms_keep_their_meaning),
 		T(enters_the_middle_of_a_block), T(rip_relative_becomes_absolute), T(first_instruction_for_the_emulator),
 		T(what_cannot_be_fetched_or_protected), T(block_limit_stops_translation), T(links_wait_for_their_target),
 		T(link_exit_names_its_slot), T(sure_successors_are_made_ahead), T(loops_stay_inside), T(table_serves_the_latest_and_demotes),
