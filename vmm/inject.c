@@ -34,6 +34,8 @@ void vcpu_inject(struct vcpu *v, const struct x86_fault *fault, bool soft, bool 
 			event = second;
 			break;
 		case EMUL_DOUBLE:
+			if (second.vector == VEC_PF)
+				v->cpu.cr2 = second.cr2; // tells the guest's #DF handler of a stack overflow
 			event = (struct x86_fault){.vector = VEC_DF, .has_error = true};
 			break;
 		case EMUL_TRIPLE:

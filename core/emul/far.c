@@ -293,7 +293,7 @@ enum emul_result emu_op_iret(struct emu *x)
 	return r;
 }
 
-// AMD's processors take SYSCALL in compatibility mode (to CSTAR); Intel's do not.
+// AMD's processors take SYSCALL in compatibility mode (to CSTAR), but no SYSENTER in long mode; Intel's the other way round.
 static bool vendor_amd(struct emu *x)
 {
 	u32 id[4] = {0};
@@ -346,6 +346,8 @@ enum emul_result emu_op_sysenter(struct emu *x)
 	struct x86_cpu *c = x->cpu;
 	u16 cs = (u16)c->sysenter_cs & 0xfffc;
 
+	if (emu_lma(x) && vendor_amd(x))
+		return emu_ud(x);
 	if (!emu_protected(x) || !cs)
 		return emu_gp0(x);
 	c->rflags &= ~(RFL_VM | RFL_IF | RFL_RF);
@@ -363,6 +365,8 @@ enum emul_result emu_op_sysexit(struct emu *x)
 	bool to64 = x->in.d.raw.rex.W;
 	u16 base = (u16)c->sysenter_cs & 0xfffc;
 
+	if (emu_lma(x) && vendor_amd(x))
+		return emu_ud(x);
 	if (!emu_protected(x) || !base || cpu_cpl(c))
 		return emu_gp0(x);
 	if (to64 && (!is_canonical(c->gpr[R_RCX]) || !is_canonical(c->gpr[R_RDX])))

@@ -378,9 +378,7 @@ enum emul_result emul_step(struct emul *e)
 	if (!table[x.in.d.mnemonic])
 		return EMUL_UNSUPPORTED;
 	x.next = e->cpu->rip + x.in.length;
-	if (x.mode == INSN_MODE_16)
-		x.next &= 0xffff;
-	else if (x.mode == INSN_MODE_32)
+	if (x.mode != INSN_MODE_64) // EIP runs on past 64 KiB also in 16-bit code: the limit stops it
 		x.next &= 0xffffffff;
 	r = table[x.in.d.mnemonic](&x);
 	return r == EMUL_OK ? finish(&x) : r;

@@ -332,7 +332,11 @@ enum emul_result emu_op_invlpg(struct emu *x)
 enum emul_result emu_op_invpcid(struct emu *x)
 {
 	u64 type, desc[2];
+	u32 leaf7[4];
 
+	x->p->cpuid(x->ctx, 7, 0, leaf7);
+	if (!(leaf7[1] & BIT(10)))
+		return emu_ud(x);
 	TRY(emu_need_cpl0(x));
 	TRY(emu_get(x, 0, &type));
 	TRY(emu_read_op(x, 1, desc, 16));

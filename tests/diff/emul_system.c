@@ -32,25 +32,16 @@ static struct {
 } opt = {.show = 20, .index = -1};
 static unsigned shown;
 
-static int field_of(const char *name, size_t len)
-{
-	for (unsigned i = 0; i < OUTCOME_COUNT; i++)
-		if (strlen(outcome_name(i)) == len && !memcmp(outcome_name(i), name, len))
-			return (int)i;
-	return -1;
-}
-
-// " name=hex name=hex" over what o holds already.
+// " field=value field=value" in hex, over what o holds already.
 static bool parse_fields(const char *p, struct outcome *o)
 {
 	while (*p == ' ') {
-		const char *equals = strchr(++p, '=');
-		int f = equals ? field_of(p, (size_t)(equals - p)) : -1;
 		char *end;
+		unsigned long f = strtoul(p, &end, 16);
 
-		if (f < 0)
+		if (f >= OUTCOME_COUNT || *end != '=')
 			return false;
-		o->f[f] = strtoull(equals + 1, &end, 16);
+		o->f[f] = strtoull(end + 1, &end, 16);
 		p = end;
 	}
 	return *p == '\n';

@@ -29,6 +29,9 @@ struct system_run {
 
 enum case_end system_run(struct system_run *r, const struct sys_case *c, struct outcome *o);
 
+// Word of the world that cases start from.
+u64 system_pristine(u64 at);
+
 // A known difference: when it applies, it brings both outcomes to the same in what it explains and says so.
 struct quirk {
 	const char *name, *reason;

@@ -151,10 +151,10 @@ static enum emul_result p_fetch(void *ctx, u64 at, void *buf, unsigned len, unsi
 	return EMUL_OK;
 }
 
-// Nothing answers at the ports that cases use.
+// Nothing answers at the ports that cases use; QEMU's bus reads an unaligned port that nobody has as zero.
 static enum emul_result p_in(void *ctx, u16 port, unsigned len, u32 *value)
 {
-	*value = ~0u >> (32 - 8 * len);
+	*value = port & (len - 1) ? 0 : ~0u >> (32 - 8 * len);
 	return EMUL_OK;
 }
 
@@ -196,6 +196,14 @@ static const struct emul_ports ports = {
 	.read = p_read, .write = p_write, .cmpxchg = p_cmpxchg, .fetch = p_fetch, .in = p_in, .out = p_out, .rdmsr = p_rdmsr,
 	.wrmsr = p_wrmsr, .cpuid = p_cpuid, .rdtsc = p_rdtsc,
 };
+
+u64 system_pristine(u64 at)
+{
+	u64 v;
+
+	memcpy(&v, pristine + (at - WORLD), 8);
+	return v;
+}
 
 static u64 word(u64 at)
 {
@@ -270,7 +278,11 @@ static bool deliver(struct x86_fault event)
 			return true;
 		switch (emul_escalate(event.vector, emul.fault.vector)) {
 		case EMUL_SERIAL: event = emul.fault; break;
-		case EMUL_DOUBLE: event = (struct x86_fault){.vector = VEC_DF, .has_error = true}; break;
+		case EMUL_DOUBLE:
+			if (emul.fault.vector == VEC_PF)
+				cpu.cr2 = emul.fault.cr2;
+			event = (struct x86_fault){.vector = VEC_DF, .has_error = true};
+			break;
 		default: return false;
 		}
 	}

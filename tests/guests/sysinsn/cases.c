@@ -24,6 +24,8 @@ void case_make(unsigned group, unsigned i, struct sys_case *c)
 {
 	memset(c, 0, sizeof(*c));
 	groups[group].make(i, c);
+	for (unsigned r = 0; r < 16 && !is64(c->entry); r++)
+		c->gpr[r] = (u32)c->gpr[r];
 }
 
 void case_init(struct sys_case *c, enum entry entry)

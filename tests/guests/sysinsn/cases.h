@@ -88,7 +88,7 @@ const char *outcome_name(unsigned field);
 void outcome_baseline(const struct sys_case *c, struct outcome *o);
 // Fields that come from memory: the frame at entry_rsp, what lies above its RSP, and the regions.
 void outcome_memory(struct outcome *o, const u8 *image, const u8 *pristine);
-// " name=hex ..." into buf, at most `size` with the final NUL.
+// " field=value ..." in hex into buf, at most `size` with the final NUL.
 unsigned outcome_print(const struct outcome *o, const struct outcome *base, char *buf, unsigned size);
 
 #endif

@@ -10,6 +10,8 @@ static void through_memory(unsigned i, struct sys_case *c, u8 modrm)
 	unsigned rpl = digit(&i, 2) * 3;
 
 	case_init(c, e);
+	if (user(e)) // QEMU pushes as supervisor
+		c->cr4 &= ~CR4_SMAP;
 	CODE(c, 0xff, modrm);
 	case_poke(c, c->gpr[R_RBX], code_page(e) + 0x300, 4);
 	case_poke(c, c->gpr[R_RBX] + 4, world_selector(i) | rpl, 2);
@@ -86,7 +88,7 @@ void make_far_odd(unsigned i, struct sys_case *c)
 	u64 target = code_page(e) + 0x300;
 
 	case_init(c, e);
-	if (user(e) && op == 2)
+	if (user(e) && op != 1)
 		c->cr4 &= ~CR4_SMAP;
 	if (i == 7)
 		target = 0x0000800000001000;

@@ -86,6 +86,8 @@ void make_iret_flags(unsigned i, struct sys_case *c)
 		c->skip = "no REX outside 64-bit code";
 		return;
 	}
+	if (width == 4 && (v & RFL_VM))
+		c->skip = "QEMU returns to virtual-8086 mode from long mode";
 	c->flags = i ? RFL_FIXED | RFL_IOPL : RFL_FIXED | RFL_IF | RFL_ARITH | RFL_ID;
 	iret_to(c, width, t[0], t[1], v);
 }

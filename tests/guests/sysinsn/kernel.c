@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The test kernel: builds the world, runs every case on the machine and prints its outcome to COM1, one line each:
-// "GROUP INDEX name=hex ...", only fields that differ from the baseline. The index is out before the case runs, so that a
+// "GROUP INDEX field=value ...", only fields that differ from the baseline. The index is out before the case runs, so that a
 // case that kills the machine can be told. Ends by isa-debug-exit.
 #include "tests/guests/sysinsn/cases.h"
 #include "tests/guests/sysinsn/layout.h"
@@ -9,7 +9,6 @@
 
 #define COM1 0x3f8
 #define EXIT_PORT 0xf4
-#define KERNEL_CR4 (CR4_PAE | CR4_OSFXSR | CR4_FSGSBASE)
 
 _Static_assert(SAVE_GPR == W_SAVE, "save page");
 
@@ -97,15 +96,32 @@ static void reload_cs(void)
 	__asm__ volatile("mov %0, %%ss" : : "r"(S_KDS));
 }
 
-// Words that changed alone are written, pages with code keep their translations.
-static void restore_world(void)
+static void restore_range(u64 at, u64 bytes)
 {
-	for (u64 at = W_PT; at < W_RESTORED_END; at += 8) {
-		u64 *to = (u64 *)at, *from = (u64 *)(pristine + (at - WORLD));
+	const u64 *from = (const u64 *)(pristine + (at - WORLD));
 
-		if ((at & ~PAGE_MASK) != W_HOLE && *to != *from)
+	for (u64 *to = (u64 *)at; to < (u64 *)(at + bytes); to++, from++)
+		if (*to != *from)
 			*to = *from;
-	}
+}
+
+// What pokes, the CPU and the case's code can have changed; a read-only page only when it was not.
+static void restore_world(const struct sys_case *c)
+{
+	for (unsigned i = 0; i < c->pokes; i++)
+		memcpy((void *)c->poke[i].at, pristine + (c->poke[i].at - WORLD), c->poke[i].bytes);
+	restore_range(W_GDT, ROUND_UP(GDT_LIMIT, 8));
+	restore_range(W_LDT, 0x30);
+	restore_range(W_TSS, 0x70);
+	restore_range(W_DATA, PAGE_SIZE);
+	restore_range(W_KDATA, PAGE_SIZE);
+	restore_range(W_USTACK, PAGE_SIZE);
+	restore_range(W_KSTACK, PAGE_SIZE);
+	if (c->cr0 & CR0_WP)
+		return;
+	WRITE(cr0, W_CR0 & ~CR0_WP);
+	restore_range(W_RODATA, PAGE_SIZE);
+	WRITE(cr0, W_CR0);
 }
 
 // By words: each store to a page with translations in it is dear.
@@ -158,8 +174,10 @@ static void load_registers(const struct sys_case *c)
 	wrmsr(MSR_FS_BASE, c->fs_base);
 	wrmsr(MSR_GS_BASE, c->gs_base);
 	wrmsr(MSR_KERNEL_GS_BASE, c->kernel_gs_base);
-	WRITE(cr0, c->cr0);
-	WRITE(cr4, c->cr4);
+	if (c->cr0 != W_CR0)
+		WRITE(cr0, c->cr0);
+	if (c->cr4 != W_CR4)
+		WRITE(cr4, c->cr4);
 }
 
 static void prepare_frame(const struct sys_case *c)
@@ -218,16 +236,20 @@ static void read_state(struct outcome *o)
 	o->f[O_tr] &= 0xffff;
 }
 
-// Back to a state in which this kernel can work, whatever the case left.
+// Back to a state in which this kernel can work, whatever the case left. Control registers are written when they must: QEMU
+// forgets all translations then.
 static void recover(void)
 {
 	WRITE(dr7, 0x400);
-	WRITE(cr0, W_CR0 & ~CR0_WP); // code pages are read-only
-	WRITE(cr4, KERNEL_CR4);
+	if (READ(cr0) != W_CR0)
+		WRITE(cr0, W_CR0);
+	if (READ(cr4) != W_CR4)
+		WRITE(cr4, W_CR4);
 	if (READ(cr3) != W_PML4)
 		WRITE(cr3, W_PML4);
 	wrmsr(MSR_EFER, W_EFER);
 	load_table(true, W_GDT, GDT_LIMIT);
+	__asm__ volatile("stac" : : : "memory"); // user pages are compared and restored
 }
 
 static void run_case(unsigned group, unsigned index)
@@ -244,7 +266,7 @@ static void run_case(unsigned group, unsigned index)
 	print_number(group);
 	print(" ");
 	print_number(index);
-	code = (u64 *)(code_page(c.entry) + W_CODE_AT);
+	code = (u64 *)(code_page(c.entry) + W_CODE_ALIAS + W_CODE_AT);
 	write_code(code, c.code, c.length);
 	apply_pokes(&c);
 	prepare_frame(&c);
@@ -256,7 +278,7 @@ static void run_case(unsigned group, unsigned index)
 	recover();
 	outcome_memory(&o, world, pristine);
 	write_code(code, int3s, c.length);
-	restore_world();
+	restore_world(&c);
 	reload_cs();
 	outcome_baseline(&c, &base);
 	outcome_print(&o, &base, line, sizeof(line));
@@ -311,6 +333,7 @@ void kernel_main(void)
 	world_build(pristine);
 	memcpy(world, pristine, W_SIZE);
 	write_stubs();
+	WRITE(cr3, W_PML4);
 	recover();
 	reload_cs();
 	print_cpuid();

@@ -88,9 +88,9 @@ static void region(struct outcome *o, unsigned first, const u8 *image, const u8 
 // In long mode a frame starts 16-byte aligned at its top, so that RSP tells whether an error code was pushed.
 static void frame(struct outcome *o, const u8 *image)
 {
-	u64 at = o->f[O_entry_rsp];
+	u64 at = o->f[O_entry_rsp], end = at + (at & 8 ? 40 : 48);
 
-	if (at < W_PT || at > WORLD + W_SIZE - 48 || (at >= W_HOLE - 48 && at < W_HOLE + PAGE_SIZE))
+	if (at < W_PT || at > WORLD + W_SIZE - 48 || (end > W_HOLE && at < W_HOLE + PAGE_SIZE))
 		return;
 	if (!(at & 8)) {
 		o->f[O_error] = word(image, at) | ERROR_PRESENT;
@@ -134,13 +134,10 @@ unsigned outcome_print(const struct outcome *o, const struct outcome *base, char
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < OUTCOME_COUNT; i++) {
-		unsigned len = (unsigned)strlen(names[i]);
-
-		if (o->f[i] == base->f[i] || n + len + 20 > size)
+		if (o->f[i] == base->f[i] || n + 24 > size)
 			continue;
 		buf[n++] = ' ';
-		memcpy(buf + n, names[i], len);
-		n += len;
+		n += hex(buf + n, i);
 		buf[n++] = '=';
 		n += hex(buf + n, o->f[i]);
 	}

@@ -175,6 +175,8 @@ static void page_tables(u8 *image)
 	page(image, W_STUBS + PAGE_SIZE, s);
 	page(image, W_KCODE, s);
 	page(image, W_UCODE, s | u);
+	put(image, W_PT + ((W_KCODE + W_CODE_ALIAS) >> PAGE_SHIFT & 511) * 8, W_KCODE | s | w);
+	put(image, W_PT + ((W_UCODE + W_CODE_ALIAS) >> PAGE_SHIFT & 511) * 8, W_UCODE | s | w);
 }
 
 u64 world_pattern(u64 at)

@@ -33,6 +33,7 @@
 #define W_KCODE (WORLD + 0x18000)  // supervisor code page, INT3 where there is nothing else
 #define W_UCODE (WORLD + 0x19000)  // user code page, the same
 #define W_SIZE 0x1a000u
+#define W_CODE_ALIAS 0x2000u       // the code pages are mapped writable this far behind
 #define W_CODE_AT 0x100u           // a case's bytes are here in its code page
 #define W_STACK_AT 0x800u          // and its stack pointer here
 #define W_STUB_SIZE 32u
