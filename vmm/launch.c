@@ -15,16 +15,21 @@
 struct vmm_knobs vmm_knobs;
 static struct bundle_vms descriptions; // large
 
-static u64 number(const struct boot_info *bi, const char *key)
+static u64 number_or(const struct boot_info *bi, const char *key, u64 unset)
 {
 	char text[24];
 	u64 n = 0;
 
 	if (!boot_option(bi, key, text, sizeof(text)))
-		return 0;
+		return unset;
 	for (const char *p = text; *p >= '0' && *p <= '9'; p++)
 		n = n * 10 + (u64)(*p - '0');
 	return n;
+}
+
+static u64 number(const struct boot_info *bi, const char *key)
+{
+	return number_or(bi, key, 0);
 }
 
 static void read_knobs(const struct boot_info *bi)
@@ -32,6 +37,8 @@ static void read_knobs(const struct boot_info *bi)
 	vmm_knobs.block_limit = number(bi, "bt.limit");
 	vmm_knobs.count_instructions = number(bi, "bt.count");
 	vmm_knobs.audit = number(bi, "mmu.audit");
+	vmm_knobs.oos = number_or(bi, "mmu.oos", KNOB_UNSET);
+	vmm_knobs.oos_after = number_or(bi, "mmu.oos_after", KNOB_UNSET);
 }
 
 static void failed(const char *name, const char *reason)

@@ -10,6 +10,7 @@
 #include "machine/cpu/xmm.h"
 #include "machine/irq/time.h"
 #include "machine/mm/frames.h"
+#include "vmm/knobs.h"
 
 // ---- emulator: memory
 
@@ -190,6 +191,19 @@ static void cr4_written(struct vcpu *v, u64 old)
 	regs_control_out(v);
 }
 
+static void audit_violation(void *ctx, const char *text)
+{
+	log_err("shadow audit: %s", text);
+}
+
+static void audit(struct vcpu *v)
+{
+	unsigned n = shadow_audit(v->vm->shadow, audit_violation, NULL);
+
+	if (n)
+		panic("shadow audit: %u violations at %lx", n, v->cpu.rip);
+}
+
 static void port_cr_written(void *ctx, unsigned cr, u64 old)
 {
 	struct vcpu *v = ctx;
@@ -201,6 +215,8 @@ static void port_cr_written(void *ctx, unsigned cr, u64 old)
 		if (!(v->cpu.cr4 & CR4_PGE))
 			bt_remap_all(v->vm->bt);
 		vcpu_load_root(v);
+		if (unlikely(vmm_knobs.audit))
+			audit(v);
 	} else if (cr == 4) {
 		cr4_written(v, old);
 	} else if (cr == 8) {

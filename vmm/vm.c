@@ -153,6 +153,16 @@ static bool take_shadow(struct vm *vm)
 	return vm->shadow_memory != NULL;
 }
 
+static void tune_shadow(struct shadow *s)
+{
+	struct shadow_knobs k = shadow_get_knobs(s);
+
+	k.oos_max = vmm_knobs.oos == KNOB_UNSET ? 0 : (u32)vmm_knobs.oos;
+	if (vmm_knobs.oos_after != KNOB_UNSET)
+		k.oos_after = (u32)vmm_knobs.oos_after;
+	shadow_tune(s, &k);
+}
+
 static bool start_shadow(struct vm *vm)
 {
 	struct shadow_config c = {
@@ -167,6 +177,7 @@ static bool start_shadow(struct vm *vm)
 
 	memset(c.memory, 0, c.memory_size);
 	vm->shadow = shadow_create(&c);
+	tune_shadow(vm->shadow);
 	return vm->shadow != NULL;
 }
 

@@ -4,9 +4,10 @@
 // the emulator's.
 //
 // Invariants
-//  - A guest frame that is shadowed as a page table is never writable through any shadow entry.
-//  - A shadow entry is never more permissive than the guest's tables together; writable only if the guest's D is set,
-//    present only if its A is set (the walk sets both, as the machine would).
+//  - A guest frame that is shadowed as a page table is never writable through any shadow entry, unless it is a level-1 table
+//    out of sync.
+//  - A shadow entry is never more permissive than the guest's tables together are, or (out of sync) were since the address was
+//    last flushed; writable only if the guest's D is set, present only if its A is set (the walk sets both, as the machine would).
 //  - No G bit, U as the guest's. Slot GATE_SLOT of every root is the vCPU's gate and nothing else.
 #ifndef CORE_MMU_SHADOW_H
 #define CORE_MMU_SHADOW_H
@@ -88,6 +89,8 @@ enum status shadow_load(struct shadow *s, u64 guest_cr3, mpn_t *root) MUST_CHECK
 // is released: addresses of roots kept elsewhere are void then.
 bool shadow_roots_stand(const struct shadow *s, u64 *generation);
 void shadow_invlpg(struct shadow *s, u64 va);
+// True: nothing is out of sync, INVLPG has nothing to do.
+bool shadow_in_sync(const struct shadow *s);
 // EFER.NXE changed: everything is dropped, the current root stays and is empty. Changes of CR0.WP, CR4.SMEP and SMAP need none
 // of this: no shadow entry depends on them.
 void shadow_flush_all(struct shadow *s);
@@ -98,7 +101,7 @@ void shadow_written(struct shadow *s, u64 gpa, unsigned len);
 
 // Write protection for others' sake: code (translator), descriptor tables. A bit for each reason, so watching twice is
 // watching once.
-enum shadow_watch { WATCH_CODE = 1, WATCH_GDT = 2, WATCH_LDT = 4 };
+enum shadow_watch { WATCH_CODE = 1, WATCH_GDT = 2, WATCH_LDT = 4, WATCH_REFLECT = 8 };
 void shadow_watch(struct shadow *s, ppn_t ppn, enum shadow_watch why);
 void shadow_unwatch(struct shadow *s, ppn_t ppn, enum shadow_watch why);
 unsigned shadow_watched(const struct shadow *s, ppn_t ppn); // bits
@@ -112,11 +115,15 @@ void shadow_drop_frame(struct shadow *s, ppn_t ppn);
 // many for the higher ones).
 struct shadow_knobs {
 	u32 flood, leaf_run, direct_run;
+	u32 oos_max;   // level-1 tables out of sync at most; 0: all are in sync at all times
+	u32 oos_after; // emulated writes in a row after which a level-1 table goes out of sync
 };
 void shadow_tune(struct shadow *s, const struct shadow_knobs *knobs);
+struct shadow_knobs shadow_get_knobs(const struct shadow *s);
 
 struct shadow_stats {
 	u64 tables, hidden_faults, guest_faults, emulated, pte_writes, evictions, prefetched, unshadowed, roots_built;
+	u64 unsyncs, resyncs; // tables let go out of sync; looked through at sync points
 };
 const struct shadow_stats *shadow_get_stats(const struct shadow *s);
 

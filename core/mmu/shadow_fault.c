@@ -106,7 +106,7 @@ static bool fault_must_emulate(struct shadow *s, const struct guest_walk *w, u32
 		return true;
 	if (fault_dead_root(s, f))
 		sync_unshadow(s, f);
-	return frame_protected(f);
+	return frame_protected(f) && !oos_start(s, f);
 }
 
 enum shadow_result shadow_fault(struct shadow *s, const struct mmu_mode *m, u64 va, u32 error, struct guest_walk *w,

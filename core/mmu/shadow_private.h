@@ -5,6 +5,7 @@
 //   shadow_table.c  descriptors, look-up by key and by machine frame, parent links, release, eviction
 //   shadow_rmap.c   leaf entries, reverse map, write protection
 //   shadow_sync.c   recomputing entries from the guest's, writes to guest tables, unshadowing
+//   shadow_oos.c    leaf tables out of sync
 //   shadow_fault.c  page faults, prefetch
 //   shadow_audit.c  recomputes everything
 //
@@ -40,6 +41,9 @@
 #define DEFAULT_LEAF_RUN 64
 #define DEFAULT_DIRECT_RUN 64
 
+#define OOS_MAX 32u // tables out of sync at once; a CR3 load looks at each
+#define DEFAULT_OOS_AFTER 1
+
 struct link {
 	u32 prev, next;
 };
@@ -50,6 +54,7 @@ struct frame {
 	u32 tables;    // descriptors that shadow it as a page table, by table.frame_next
 	u8 watch;      // enum shadow_watch bits
 	bool writable; // some entry may map it writable (set with the entry, cleared when protected)
+	bool unsynced; // its only table is
 };
 
 struct table {
@@ -67,13 +72,22 @@ struct table {
 	u8 level;               // 1..4; 0: unused
 	bool direct;            // pieces of a guest large page: rights are in the entry that points here
 	bool multi;             // mapped at more than one address
-	bool unsynced;          // for later: writable by the guest until the next sync point
+	u8 unsynced;            // writable by the guest: 1 + its place in shadow.oos; 0: in sync
 	u8 writes;              // to the guest's frame since the table was last used
 	u8 faults;              // hidden faults served: prefetch grows with them
 };
 
 // Faults that tests plant to prove that audit and model notice.
-enum { PLANT_SKIP_PROTECT = 1, PLANT_STALE_ENTRY = 2, PLANT_IGNORE_DIRTY = 4, PLANT_NO_FLUSH = 8 };
+enum {
+	PLANT_SKIP_PROTECT = 1,
+	PLANT_STALE_ENTRY = 2,
+	PLANT_IGNORE_DIRTY = 4,
+	PLANT_NO_FLUSH = 8,
+	PLANT_SKIP_SYNC = 16,
+	PLANT_SKIP_INVLPG = 32,
+	PLANT_SKIP_REPROTECT = 64,
+	PLANT_SKIP_RAISE = 128,
+};
 
 struct shadow {
 	const struct shadow_ports *ports;
@@ -92,6 +106,10 @@ struct shadow {
 	u32 lru_head, lru_tail;          // roots, most recent first
 	u64 roots_gone;                  // how many have been released
 	u32 flood, leaf_run, direct_run; // knobs
+	u32 oos_max, oos_after;
+	u32 oos_count, oos_next;
+	u32 oos[OOS_MAX]; // unsynced tables, 0: free place
+	u64 *oos_copies;  // SLOTS entries for each place
 	u32 plant;
 	struct shadow_stats stats;
 };
@@ -133,7 +151,7 @@ static inline struct frame *frame_of(const struct shadow *s, ppn_t ppn)
 
 static inline bool frame_protected(const struct frame *f)
 {
-	return f->tables || f->watch;
+	return (f->tables && !f->unsynced) || f->watch;
 }
 
 // True for a guest leaf at that level: level 1, or a large page.
@@ -155,6 +173,12 @@ static inline bool entry_reduced(u64 old, u64 now)
 {
 	return (old & PTE_P) &&
 	       (!(now & PTE_P) || ((old ^ now) & (PTE_ADDR | PTE_U)) || (old & ~now & PTE_W) || (now & ~old & PTE_NX));
+}
+
+// The guest's entries that an unsynced table's shadow was computed from.
+static inline u64 *oos_copy(const struct shadow *s, const struct table *t)
+{
+	return s->oos_copies + (t->unsynced - 1u) * SLOTS;
 }
 
 static inline void entry_store(struct table *t, unsigned slot, u64 value)
@@ -194,5 +218,13 @@ void frame_lift(struct shadow *s, struct frame *f);
 bool sync_leaf(struct shadow *s, struct table *t, unsigned slot, const u64 *guest);
 u64 sync_upper_rights(u64 guest_entry, unsigned level);
 void sync_unshadow(struct shadow *s, struct frame *f);
+
+// shadow_oos.c
+// A protected frame is written: true if it has been let go out of sync, and may be mapped writable.
+bool oos_start(struct shadow *s, struct frame *f);
+void oos_end(struct shadow *s, struct table *t);
+void oos_forget(struct shadow *s, struct table *t);
+// point: a CR3 load or full flush.
+void oos_sync(struct shadow *s, bool point);
 
 #endif

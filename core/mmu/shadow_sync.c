@@ -5,9 +5,6 @@
 // A reported write updates the entries it touched at once (a new entry whose A is set is filled: that saves its first
 // fault). What does not look like the update of an entry, or comes in a row with no use of the table between (fork,
 // exit, mprotect), drops the shadow instead: the frame becomes writable, later faults rebuild the table with prefetch.
-//
-// Later: level-1 tables may go out of sync (table.unsynced): the write lifts the protection of the guest frame and queues
-// the table; INVLPG and CR3 loads run sync_leaf() over what is queued. Nothing sets it yet.
 #include "core/mmu/shadow_private.h"
 
 #define ENTRY_AD (PTE_P | PTE_A)
@@ -23,6 +20,8 @@ bool sync_leaf(struct shadow *s, struct table *t, unsigned slot, const u64 *gues
 	} else {
 		u64 e = __atomic_load_n(&guest[slot], __ATOMIC_RELAXED);
 
+		if (t->unsynced)
+			oos_copy(s, t)[slot] = e;
 		if ((e & ENTRY_AD) == ENTRY_AD && !(e & walk_reserved(s, s->nx, e, 1))) {
 			u64 rights = e & (PTE_W | PTE_U | PTE_NX);
 
@@ -119,7 +118,7 @@ static bool write_unshadows(struct shadow *s, struct frame *f, const u64 *guest,
 	unsigned slot = offset / sizeof(u64);
 	bool flooded = false;
 
-	if (only_current(s, f))
+	if (only_current(s, f) || (f->unsynced && guest))
 		return false;
 	if (!guest || offset % sizeof(u64) + len > sizeof(u64))
 		return true;

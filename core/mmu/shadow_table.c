@@ -118,6 +118,11 @@ static void table_mark_multi(struct shadow *s, struct table *t)
 			table_mark_multi(s, table_by_mpn(s, (t->entry[slot] & PTE_ADDR) >> PAGE_SHIFT));
 }
 
+static bool link_shrinks(u64 old, u64 now)
+{
+	return (old & PTE_P) && !((old ^ now) & (PTE_ADDR | PTE_U)) && !(now & ~old & PTE_W) && !(old & ~now & PTE_NX);
+}
+
 void table_link(struct shadow *s, struct table *t, unsigned slot, struct table *child, u64 rights)
 {
 	u64 va = t->va | (u64)slot << level_shift(t->level);
@@ -127,6 +132,9 @@ void table_link(struct shadow *s, struct table *t, unsigned slot, struct table *
 	assert(t->level == child->level + 1u && !(t->level == 4 && slot == GATE_SLOT));
 	if (old == want)
 		return;
+	// What a stale entry may be reached by, or with, grows.
+	if (s->oos_count && child->refs && !child->direct && !link_shrinks(old, want) && !(s->plant & PLANT_SKIP_RAISE))
+		oos_sync(s, false);
 	if (old && !((old ^ want) & PTE_ADDR)) {
 		entry_store(t, slot, want);
 		if (entry_reduced(old, want))
@@ -215,6 +223,8 @@ void table_release(struct shadow *s, struct table *t)
 		assert(bound);
 		table_detach(s, ref_table(s, t->parents), ref_slot(t->parents));
 	}
+	if (t->unsynced)
+		oos_forget(s, t);
 	table_clear(s, t);
 	if (t->level == 4) {
 		entry_store(t, GATE_SLOT, 0);
@@ -320,6 +330,8 @@ struct table *table_get(struct shadow *s, ppn_t ppn, unsigned level, bool direct
 			    .direct = direct};
 	*head = i;
 	if (f) {
+		if (f->unsynced)
+			oos_end(s, &s->tables[f->tables]);
 		t->frame_next = f->tables;
 		f->tables = i;
 		frame_protect(s, f);

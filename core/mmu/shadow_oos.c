@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+// Leaf tables out of sync: a level-1 guest table that is written in a row becomes writable for the guest; its shadow
+// follows at the next INVLPG (that entry), CR3 load or full flush. Stale entries are then what a TLB may still hold.
+//
+// Each unsynced table has a place with a copy of the guest's table: copy[slot] is the guest's entry that the shadow's
+// was computed from, so bringing in is comparing two pages.
+//
+// Invariants
+//  - Only a frame that is one level-1 table and nothing else is unsynced: no other level, nobody watching.
+//  - A stale entry grants no more than the copy's entry. What a guest may not do by a stale entry on a machine (reach it by
+//    a path, or with rights of higher levels, that came later) it may not do here: such changes bring all tables in first.
+//  - Everything but the guest's own stores (P2M, protection, watches) reaches stale entries by the reverse map at once.
+#include "core/mmu/shadow_private.h"
+
+// Brings in what has changed. True if something had.
+static bool oos_bring_in(struct shadow *s, struct table *t)
+{
+	const u64 *copy = oos_copy(s, t), *guest = walk_table(s, t->ppn);
+	bool changed = false;
+
+	assert(guest); // a frame that goes away is unshadowed
+	for (unsigned at = 0; at < SLOTS; at += 8) {
+		const u64 *g = guest + at, *c = copy + at;
+
+		if (!((g[0] ^ c[0]) | (g[1] ^ c[1]) | (g[2] ^ c[2]) | (g[3] ^ c[3]) | (g[4] ^ c[4]) | (g[5] ^ c[5]) |
+		      (g[6] ^ c[6]) | (g[7] ^ c[7])))
+			continue;
+		for (unsigned slot = at; slot < at + 8; slot++)
+			if (guest[slot] != copy[slot]) {
+				changed |= (guest[slot] ^ copy[slot]) & ~(u64)(PTE_A | PTE_D);
+				sync_leaf(s, t, slot, guest);
+			}
+	}
+	return changed;
+}
+
+void oos_forget(struct shadow *s, struct table *t)
+{
+	s->oos[t->unsynced - 1u] = 0;
+	s->oos_count--;
+	frame_of(s, t->ppn)->unsynced = false;
+	t->unsynced = 0;
+}
+
+// In sync again and protected.
+void oos_end(struct shadow *s, struct table *t)
+{
+	struct frame *f = frame_of(s, t->ppn);
+
+	oos_bring_in(s, t);
+	oos_forget(s, t);
+	t->writes = 0;
+	if (!(s->plant & PLANT_SKIP_REPROTECT))
+		frame_protect(s, f);
+}
+
+bool oos_start(struct shadow *s, struct frame *f)
+{
+	struct table *t = &s->tables[f->tables];
+	const u64 *guest;
+	unsigned place;
+
+	if (!s->oos_max || !f->tables || f->watch || t->frame_next || t->level != 1 || t->writes < s->oos_after)
+		return false;
+	guest = walk_table(s, t->ppn);
+	if (!guest)
+		return false;
+	if (s->oos_count < s->oos_max) {
+		for (place = 0; s->oos[place]; place++)
+			;
+	} else {
+		place = s->oos_next++ % s->oos_max;
+		oos_end(s, &s->tables[s->oos[place]]);
+	}
+	s->oos[place] = table_index(s, t);
+	s->oos_count++;
+	t->unsynced = (u8)(place + 1);
+	f->unsynced = true;
+	memcpy(oos_copy(s, t), guest, PAGE_SIZE);
+	s->stats.unsyncs++;
+	return true;
+}
+
+// All are brought in. At a sync point those that have not been written since the last one are protected again: looking
+// costs more than their next fault is worth.
+void oos_sync(struct shadow *s, bool point)
+{
+	u32 left = s->oos_count;
+
+	if (point && (s->plant & PLANT_SKIP_SYNC))
+		return;
+	for (unsigned place = 0; left; place++) {
+		struct table *t = &s->tables[s->oos[place]];
+
+		if (!s->oos[place])
+			continue;
+		left--;
+		s->stats.resyncs++;
+		if (!oos_bring_in(s, t) && point)
+			oos_end(s, t);
+	}
+}
+
+void shadow_invlpg(struct shadow *s, u64 va)
+{
+	const u64 region = (BIT(VA_BITS) - 1) & ~(BIT(level_shift(2)) - 1);
+	u32 left = s->oos_count;
+
+	if (s->plant & PLANT_SKIP_INVLPG)
+		return;
+	for (unsigned place = 0; left; place++) {
+		struct table *t = &s->tables[s->oos[place]];
+
+		if (!s->oos[place])
+			continue;
+		left--;
+		if (t->multi || !((t->va ^ va) & region))
+			sync_leaf(s, t, va_slot(va, 1), walk_table(s, t->ppn));
+	}
+}
