@@ -139,15 +139,15 @@ static enum emul_result stack_from_tss64(struct emu *x, struct delivery *d)
 	return is_canonical(d->sp) ? EMUL_OK : emu_fault_code(x, VEC_SS, d->ext);
 }
 
-// Frames are written in one piece, but the machine pushes from their top: a page fault names the first word it would push
-// in that page.
-static void fault_at_push(struct emu *x, u64 sp, unsigned len)
+enum emul_result emu_frame_write(struct emu *x, u64 sp, const void *words, unsigned len, unsigned kind)
 {
+	enum emul_result r = x->p->write(x->ctx, sp, words, len, kind, &x->e->fault);
 	struct x86_fault *f = &x->e->fault;
 	u64 top = sp + len - 8;
 
-	if (f->vector == VEC_PF && f->cr2 - sp < len)
+	if (r == EMUL_FAULT && f->vector == VEC_PF && f->cr2 - sp < len)
 		f->cr2 = (f->cr2 | PAGE_MASK) < top ? (f->cr2 | PAGE_MASK) - 7 : top;
+	return r;
 }
 
 static enum emul_result deliver_long(struct emu *x, struct delivery *d)
@@ -155,7 +155,6 @@ static enum emul_result deliver_long(struct emu *x, struct delivery *d)
 	struct frame f = {.width = 8};
 	bool inner = d->cpl < cpu_cpl(x->cpu);
 	unsigned kind = EMUL_WRITE | (d->cpl < 3 ? EMUL_SUPERVISOR : 0);
-	enum emul_result r;
 
 	d->sp = x->cpu->gpr[R_RSP];
 	if (inner || d->ist)
@@ -167,10 +166,7 @@ static enum emul_result deliver_long(struct emu *x, struct delivery *d)
 		return emu_fault_code(x, VEC_SS, d->ext);
 	if (!is_canonical(d->offset))
 		return emu_fault_code(x, VEC_GP, d->ext);
-	r = x->p->write(x->ctx, d->sp, f.bytes, f.len, kind, &x->e->fault);
-	if (r == EMUL_FAULT)
-		fault_at_push(x, d->sp, f.len);
-	TRY(r);
+	TRY(emu_frame_write(x, d->sp, f.bytes, f.len, kind));
 	TRY(emu_desc_mark(x, &d->code));
 	if (inner) {
 		emu_segment_null(&x->cpu->seg[SEG_SS], (u16)d->cpl, d->cpl);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Changes of code segment by instruction: far JMP, CALL, RET, IRET, SYSCALL, SYSRET, SYSENTER, SYSEXIT, INT n (SDM 3A 5.8,
-// SDM 2). Gates as targets of far transfers and task switches are not covered (EMUL_UNSUPPORTED).
+// SDM 2). Call gates of long mode are in callgate.c; legacy gates and task switches are not covered (EMUL_UNSUPPORTED).
 //
 // Everything is checked on local copies; CS, SS, RSP and RFLAGS change together at the end.
 #include "core/emul/internal.h"
@@ -88,6 +88,8 @@ enum emul_result emu_jmp_far(struct emu *x)
 	TRY(far_pointer(x, &sel, &rip));
 	if (!emu_protected(x))
 		return real_code(x, sel, rip);
+	if (emu_lma(x) && emu_is_gate(x, sel))
+		return emu_gate_jmp(x, sel);
 	TRY(far_target(x, sel, &d, &rip));
 	load_code(x, &d, sel, cpu_cpl(x->cpu));
 	x->next = rip;
@@ -102,6 +104,8 @@ enum emul_result emu_call_far(struct emu *x)
 	u16 sel, cs = x->cpu->seg[SEG_CS].selector;
 
 	TRY(far_pointer(x, &sel, &rip));
+	if (emu_lma(x) && emu_is_gate(x, sel))
+		return emu_gate_call(x, sel);
 	if (emu_protected(x))
 		TRY(far_target(x, sel, &d, &rip));
 	else if (rip > x->cpu->seg[SEG_CS].limit)

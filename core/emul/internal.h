@@ -138,6 +138,13 @@ void emu_segment_real(struct x86_cpu *cpu, unsigned seg, u16 sel);
 void emu_segment_notify(struct emu *x, unsigned seg);
 void emu_code_flat(struct x86_cpu *cpu, u16 cs, u16 ss, unsigned cpl, bool is64); // SYSCALL and relatives
 
+// Frames are written in one piece, but the machine pushes them from their top: a page fault names the first word that it
+// would push in that page.
+enum emul_result emu_frame_write(struct emu *x, u64 sp, const void *words, unsigned len, unsigned kind);
+// Far transfers through 64-bit call gates (callgate.c). is_gate: a system descriptor, whatever its type.
+bool emu_is_gate(struct emu *x, u16 sel);
+enum emul_result emu_gate_jmp(struct emu *x, u16 sel), emu_gate_call(struct emu *x, u16 sel);
+
 u64 emu_flags_mask(const struct emu *x, unsigned bytes); // RFLAGS bits that POPF and IRET may change here
 void emu_div_u128(u64 hi, u64 lo, u64 by, u64 *quotient, u64 *remainder);
 

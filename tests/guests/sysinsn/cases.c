@@ -10,7 +10,7 @@ const struct group groups[] = {
 	G(query, N_QUERY), G(load, N_LOAD), G(load_legacy, N_LOAD_LEGACY), G(far_pointer, N_FAR_POINTER),
 	G(system_selector, N_SYSTEM_SELECTOR), G(tables, N_TABLES), G(selectors, N_SELECTORS),
 	G(far_jmp, N_FAR_JMP), G(far_call, N_FAR_CALL), G(far_ret, N_FAR_RET), G(far_ret_ss, N_FAR_RET_SS),
-	G(far_odd, N_FAR_ODD),
+	G(far_odd, N_FAR_ODD), G(far_gate, N_FAR_GATE), G(far_gate_odd, N_FAR_GATE_ODD),
 	G(int_vector, N_INT_VECTOR), G(int_gate, N_INT_GATE), G(int_selector, N_INT_SELECTOR), G(int_stack, N_INT_STACK),
 	G(int_odd, N_INT_ODD), G(double_fault, N_DOUBLE_FAULT),
 	G(privileged, N_PRIVILEGED), G(msr, N_MSR), G(cr, N_CR), G(cr0_word, N_CR0_WORD), G(dr, N_DR), G(syscall, N_SYSCALL),

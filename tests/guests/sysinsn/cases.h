@@ -22,7 +22,7 @@ struct sys_case {
 	u64 gpr[16], flags;
 	u16 ds, es, fs, gs, ldt;
 	u64 cr0, cr2, cr4, cr8, efer, star, lstar, cstar, sfmask, fs_base, gs_base, kernel_gs_base, dr[8];
-	struct poke poke[8];
+	struct poke poke[14];
 	unsigned pokes;
 	const char *skip; // reason why this one must not run
 };

@@ -28,6 +28,8 @@
 #define N_FAR_RET (ENTRIES * 2 * SELS)
 #define N_FAR_RET_SS (3 * 4 * SELS)
 #define N_FAR_ODD (ENTRIES * 3 * 8)
+#define N_FAR_GATE (ENTRIES * 2 * SELS)
+#define N_FAR_GATE_ODD (ENTRIES * 2 * 14)
 // groups_int.c
 #define N_INT_VECTOR (ENTRIES * (256 + 5))
 #define N_INT_GATE (ENTRIES * 16 * 2 * 2 * 2)
@@ -73,6 +75,8 @@ MAKE(far_call);
 MAKE(far_ret);
 MAKE(far_ret_ss);
 MAKE(far_odd);
+MAKE(far_gate);
+MAKE(far_gate_odd);
 MAKE(int_vector);
 MAKE(int_gate);
 MAKE(int_selector);

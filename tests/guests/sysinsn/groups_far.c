@@ -105,3 +105,62 @@ void make_far_odd(unsigned i, struct sys_case *c)
 	case_poke(c, c->gpr[op == 2 ? R_RSP : R_RBX] + (is64(e) ? 8 : 4),
 		  is64(e) ? (user(e) ? S_UCS : S_KCS) : (user(e) ? S_UCS32 : S_KCS32), 4);
 }
+
+// JMP or CALL through the DPL-3 call gate, which is changed to what the case needs.
+static void through_gate(struct sys_case *c, unsigned call, u16 rpl)
+{
+	u16 gate = (u16)((T_SYS3 + 24) * 8) | rpl;
+
+	if (user(c->entry)) // QEMU pushes as supervisor
+		c->cr4 &= ~CR4_SMAP;
+	CODE(c, 0xff, call ? 0x1b : 0x2b);
+	case_poke(c, c->gpr[R_RBX], 0x12345678, 4);
+	case_poke(c, c->gpr[R_RBX] + 4, gate, 2);
+}
+
+static void gate_is(struct sys_case *c, u16 selector, u64 offset, unsigned access)
+{
+	case_poke(c, W_GDT + (T_SYS3 + 24) * 8, world_gate_low(selector, offset, 0, access), 8);
+	case_poke(c, W_GDT + (T_SYS3 + 25) * 8, offset >> 32, 8);
+}
+
+void make_far_gate(unsigned i, struct sys_case *c)
+{
+	enum entry e = digit(&i, ENTRIES);
+	unsigned call = digit(&i, 2);
+	u16 selector = world_selector(i) | (i & 1 ? 3 : 0);
+
+	case_init(c, e);
+	if (user(e) && call && selector / 8 == T_ODD + 10)
+		c->skip = "QEMU runs a gate's CPL-1 code at CPL 0";
+	through_gate(c, call, 0);
+	gate_is(c, selector, W_KCODE + 0x200, 0xec);
+}
+
+// Gates and stacks with something wrong.
+void make_far_gate_odd(unsigned i, struct sys_case *c)
+{
+	enum entry e = digit(&i, ENTRIES);
+	unsigned call = digit(&i, 2);
+	static const u64 stacks[5] = {W_HOLE + 8, 0x0000900000000000, W_RODATA + 0x800, W_RSP0 + 0x804, 0};
+
+	case_init(c, e);
+	through_gate(c, call, i == 0 ? 3 : 0);
+	gate_is(c, S_KCS, i == 1 ? 0x0000800000000000 : W_KCODE + 0x200, i == 2 ? 0x6c : i == 3 ? 0x8c : 0xec);
+	if (i == 4)
+		case_poke(c, W_GDT + (T_SYS3 + 25) * 8 + 4, 0x1f00, 4);
+	if (i == 5)
+		case_poke(c, W_GDT + (T_SYS3 + 25) * 8 + 4, 0x00ff, 4);
+	if (i == 6)
+		case_poke(c, W_GDT + (T_SYS3 + 24) * 8 + 4, 0x1f, 1); // parameter count
+	if (i == 7)
+		c->gpr[R_RSP] = user(e) ? W_HOLE + 8 : W_KSTACK + 0x503;
+	if (i == 8)
+		c->flags |= RFL_NT | RFL_AC | RFL_DF;
+	if (i < 9 || !user(e))
+		return;
+	case_poke(c, W_TSS + 4, stacks[i - 9], 8);
+	for (unsigned v = VEC_SS; v <= VEC_PF; v++) // the fault, and the end, need a stack of their own
+		case_gate(c, v, S_KCS, world_stub(v), 2, 0x8e);
+	case_gate(c, VEC_BP, S_KCS, world_stub(VEC_BP), 2, 0xee);
+}
