@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// PVH entry, way into long mode, and the two crossings: into a case by IRETQ, and back through the common part of the
+// PVH entry and Linux' 64-bit entry (see bzimage.S), way into long mode, and the two crossings: into a case by IRETQ, and back through the common part of the
 // world's entry stubs, which saves registers before anything has changed.
 #include "tests/guests/sysinsn/layout.h"
 
@@ -9,12 +9,13 @@
 	.asciz "Xen"
 	.quad pvh_entry
 
-	.text
+	.section .text.head, "ax"
 	.code32
 	.globl pvh_entry
 pvh_entry:
 	cli
 	cld
+	movl 24(%ebx), %edi // command line of the start information
 	lgdt boot_gdtr
 	movl $boot_pml4, %eax
 	movl %eax, %cr3
@@ -33,10 +34,33 @@ pvh_entry:
 	movl %eax, %es
 	movl %eax, %ss
 	movl $boot_stack_top, %esp
+	movl %edi, %edi
 	call kernel_main
 2:	hlt
 	jmp 2b
 
+	.org 0x200 // from the start of the image
+linux_entry:
+	cli
+	cld
+	movl 0x228(%rsi), %edi // command line of boot_params
+	lgdt boot_gdtr
+	movl $boot_pml4, %eax
+	movq %rax, %cr3
+	movl $0x20, %eax
+	movq %rax, %cr4
+	movl $0xc0000080, %ecx
+	rdmsr
+	orl $0x901, %eax
+	wrmsr
+	movl $0x80010023, %eax
+	movq %rax, %cr0
+	movl $boot_stack_top, %esp
+	pushq $8
+	pushq $1b
+	lretq
+
+	.text
 // Registers and the frame for IRETQ are in the save page.
 	.globl case_enter
 case_enter:
@@ -104,7 +128,7 @@ boot_gdt:
 	.quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff
 boot_gdtr:
 	.word 23
-	.long boot_gdt
+	.quad boot_gdt
 
 	.data
 	.balign 4096
