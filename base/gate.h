@@ -73,7 +73,8 @@ struct vcpu_page {
 	u64 guest_cr2;           // what MOV from CR2 reads in translated code: follows x86_cpu.cr2
 	u64 cr3_request;         // translated MOV to CR3: the value, for the gate
 	u64 cr3_refused;         // the gate's answer: nonzero, the hypervisor has to do it
-	u64 pad[3];
+	u64 marker_cr2;          // address of the last fault that the gate reflected: twice running is the hypervisor's
+	u64 pad[2];
 	u64 stack[32];           // small ring-1 stack for templates that need one (STAC, POPF); grows down from the end
 	// Saved by the gate at an exit, loaded at an entry.
 	u64 gpr[16];
@@ -84,6 +85,7 @@ struct vcpu_page {
 	u64 uart_room;
 	u64 uart_lsr;
 	u8 uart_buffer[UART_BUFFER];
+	u64 reflect[6];          // exception frame of a fault being reflected: error RIP CS RFLAGS RSP SS
 	u64 counter[16];         // debug counters written by translated code (block executions and the like)
 };
 _Static_assert(sizeof(struct vcpu_page) <= 4096, "vcpu_page is one page");
@@ -98,6 +100,9 @@ struct gate_trust {
 	u64 syscall_keep;   // RFLAGS bits that the guest's SFMASK keeps (arithmetic ones only)
 	u64 syscall_vif;    // 0x200 if the guest's SFMASK leaves IF set, else 0
 	u64 hv_trap;        // hypervisor's handler of its own traps
+	// Page faults of ring 3 on a not-present marker go to the guest's handler without a crossing while reflect_handler,
+	// its translated entry, is not 0; reflect_rsp0 is the guest address of its TSS's RSP0, which ring 1 reads.
+	u64 reflect_handler, reflect_rsp0;
 	u64 exit_cr3;       // root that was loaded at the last exit: the gate may have changed it
 	struct {
 		u64 guest, root; // root 0: empty

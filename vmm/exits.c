@@ -96,9 +96,16 @@ static void page_fault(struct vcpu *v)
 	struct mmu_mode m = vcpu_mmu_mode(v);
 	struct guest_walk w;
 	struct x86_fault fault;
+	enum shadow_result result;
 
 	m.ac = p->rflags & RFL_AC;
-	switch (shadow_fault(v->vm->shadow, &m, va, (u32)p->error, &w, &fault)) {
+	result = shadow_fault(v->vm->shadow, &m, va, (u32)p->error, &w, &fault);
+	if (result != SHADOW_FIXED && gate_in_reflection(p->rip)) {
+		exit_is(v, EXIT_PAGE_FAULT_GUEST);
+		reflect_take_back(v);
+		return;
+	}
+	switch (result) {
 	case SHADOW_FIXED:
 		exit_is(v, EXIT_PAGE_FAULT_HIDDEN);
 		watch_repeats(v, va);
@@ -108,6 +115,8 @@ static void page_fault(struct vcpu *v)
 		exit_is(v, EXIT_PAGE_FAULT_GUEST);
 		regs_from_machine(v, true);
 		count_site(v, EXIT_PAGE_FAULT_GUEST, v->cpu.rip);
+		if (saved_rpl(v) == 3)
+			reflect_refresh(v);
 		vcpu_inject(v, &fault, false, false);
 		return;
 	case SHADOW_EMULATE: {
@@ -178,6 +187,10 @@ static void exception(struct vcpu *v)
 	struct x86_fault fault = fault_of(vector, p->error);
 
 	exit_is(v, EXIT_EXCEPTION);
+	if (gate_in_reflection(p->rip)) {
+		reflect_take_back(v);
+		return;
+	}
 	regs_from_machine(v, true);
 	count_site(v, EXIT_EXCEPTION, v->cpu.rip);
 	if (vector == VEC_GP || (vector == VEC_UD && cpu_cpl(&v->cpu) == 0)) {
@@ -247,6 +260,8 @@ static void machine_interrupt(struct vcpu *v, u64 vector)
 
 	trap_handle(&f);
 	v->attention = true;
+	if (vector == TIMER_VECTOR)
+		v->armed_ns = 0; // and maybe a moment before its time, as nanoseconds are rounded
 }
 
 void vcpu_handle_exit(struct vcpu *v)

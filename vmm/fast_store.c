@@ -76,7 +76,9 @@ bool fast_store(struct vcpu *v, u64 gpa)
 		*ram = new_;
 		if (shadow_is_table(vm->shadow, gpa >> PAGE_SHIFT))
 			shadow_written(vm->shadow, gpa, 8);
-		if (watched)
+		if (watched & WATCH_REFLECT)
+			reflect_forget(v);
+		if (watched & (WATCH_GDT | WATCH_LDT))
 			tables_written(v, gpa >> PAGE_SHIFT);
 	}
 	if (s.kind == STORE_XCHG)

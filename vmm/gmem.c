@@ -73,6 +73,8 @@ static void frame_written(struct vm *vm, u64 gpa, unsigned len)
 		shadow_written(vm->shadow, gpa, len);
 	if (watched & WATCH_CODE)
 		code_written(vm, ppn, gpa & PAGE_MASK, len);
+	if (watched & WATCH_REFLECT)
+		reflect_forget(&vm->vcpu);
 	if (watched & (WATCH_GDT | WATCH_LDT))
 		tables_written(&vm->vcpu, ppn);
 }

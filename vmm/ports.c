@@ -250,6 +250,7 @@ static void port_table_loaded(void *ctx, unsigned which)
 {
 	struct vcpu *v = ctx;
 
+	reflect_forget(v);
 	if (which == 0)
 		tables_load_gdt(v);
 	else if (which == 2)

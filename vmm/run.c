@@ -78,6 +78,7 @@ static void idle(struct vcpu *v)
 		arm_timer(v, now);
 		sti_hlt();
 		cli();
+		v->armed_ns = 0; // it may have been the timer
 		now = time_ns();
 		service_poll();
 	}
@@ -155,6 +156,7 @@ static void refresh_cache_addresses(struct vcpu *v)
 		return;
 	v->cache_generation = generation;
 	v->gate.trust->lstar_tc = v->cpu.lstar ? bt_find(v->vm->bt, v->cpu.lstar) : 0;
+	v->gate.trust->reflect_handler = v->reflect_rip ? bt_find(v->vm->bt, v->reflect_rip) : 0;
 }
 
 static void enter(struct vcpu *v)

@@ -320,6 +320,7 @@ static void start_vcpu(struct vm *vm)
 	v->cache_generation = ~0ull;
 	v->gate.trust->lstar_tc = 0;
 	v->root_generation = ~0ull;
+	reflect_forget(v);
 }
 
 // From empty memory to the kernel's entry.

@@ -66,6 +66,8 @@ struct vcpu {
 	bool segments_live; // segment registers and bases in cpu equal the machine's
 	bool resume_raw;    // nothing changed: run on at the saved machine state
 	u64 cache_generation, root_generation;
+	u64 reflect_rip; // guest's page-fault handler if faults may be reflected, else 0
+	u32 reflect_wait;
 	bool attention;    // time, devices or interrupts are to be looked at before the next entry
 	bool console_open; // translated code may put console bytes into gate.page
 	unsigned cr3_next; // where the gate's list of roots gets its next entry
@@ -76,7 +78,7 @@ struct vcpu {
 	u64 idle_ns;
 	enum exit_reason last_exit;
 	u64 exit_tsc; // when the last exit arrived in the hypervisor world, 0: accounted or none
-	u64 armed_ns; // when the machine's timer will fire for us; ~0: not armed
+	u64 armed_ns; // when the machine's timer will fire for us; 0: not armed
 	u64 service_ns; // when the control channel was last looked at
 	u64 same_fault_rip, same_fault_va;
 	unsigned same_fault_count;
@@ -134,6 +136,11 @@ extern const struct emul_ports vmm_emul_ports;
 extern const struct shadow_ports vmm_shadow_ports;
 extern const struct bt_ports vmm_bt_ports;
 void vcpu_load_root(struct vcpu *v);
+
+// reflect.c
+void reflect_forget(struct vcpu *v);
+void reflect_refresh(struct vcpu *v);
+void reflect_take_back(struct vcpu *v);
 
 // fast_store.c
 bool fast_store(struct vcpu *v, u64 gpa);

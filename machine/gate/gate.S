@@ -76,6 +76,55 @@ gate_trap:
 	mov %rax, VCPU(VP_CR2)
 	to_hypervisor
 
+// A page fault. From ring 3 on a not-present marker (reserved bit: RSVD in the error code; P, which QEMU's TCG leaves out, is
+// not looked at) it is the guest's own: ring 1 gets the frame to push (gate_reflect). All else leaves, as does the same
+// address twice running, whatever the reason.
+	.balign 16
+	.globl gate_page_fault
+	.hidden gate_page_fault
+gate_page_fault:
+	pushq $14
+	testb $8, 8(%rsp)
+	jz gate_trap
+	testb $2, 24(%rsp)
+	jz gate_trap
+	cmpq $0, TRUST(GT_REFLECT_HANDLER)
+	je gate_trap
+	mov %rax, VCPU(VP_SCRATCH)
+	mov %cr2, %rax
+	cmp %rax, VCPU(VP_MARKER_CR2)
+	je gate_page_fault_again
+	mov %rax, VCPU(VP_MARKER_CR2)
+	mov %rax, VCPU(VP_GUEST_CR2)
+	add $8, %rsp
+	pop %rax
+	and $0x16, %eax
+	mov %rax, VCPU(VP_REFLECT)
+	popq VCPU(VP_REFLECT + 8)
+	popq VCPU(VP_REFLECT + 16)
+	mov (%rsp), %rax
+	and $~0x200, %rax
+	or VCPU(VP_VIF), %rax
+	mov %rax, VCPU(VP_REFLECT + 24)
+	pop %rax
+	popq VCPU(VP_REFLECT + 32)
+	popq VCPU(VP_REFLECT + 40)
+	movq $0, VCPU(VP_VIF)
+	pushq $SEL_R1_SS
+	pushq $0 // set by gate_reflect
+	and $~0x34100, %rax // TF, NT, RF, VM
+	or $0x202, %rax
+	push %rax
+	pushq $SEL_R1_CS
+	lea gate_reflect(%rip), %rax
+	push %rax
+	mov VCPU(VP_SCRATCH), %rax
+	iretq
+gate_page_fault_again:
+	movq $0, VCPU(VP_MARKER_CR2)
+	mov VCPU(VP_SCRATCH), %rax
+	jmp gate_trap
+
 // From ring 0: the hypervisor's own trap, or a fault of the gate's IRETQ (a frame that the machine refuses).
 gate_trap_ring0:
 	push %rax
@@ -204,6 +253,29 @@ gate_to_guest:
 	mov VCPU(VP_GPR + 14 * 8), %r14
 	mov VCPU(VP_GPR + 15 * 8), %r15
 	iretq
+
+// Ring 1: RSP0 from the guest's TSS, aligned as the machine does, and the guest's exception frame on that stack. A fault here is
+// an ordinary one of ring 1. Last in the text: the hypervisor knows it by its address. RAX is the user's and also in scratch.
+	.balign 16
+	.globl gate_reflect
+	.hidden gate_reflect
+gate_reflect:
+	lea VCPU(VP_STACK_TOP), %rsp
+	pushfq
+	mov TRUST(GT_REFLECT_RSP0), %rax
+	mov (%rax), %rax
+	and $~15, %rax
+	mov %rax, VCPU(VP_SCRATCH + 8)
+	mov VCPU(VP_SCRATCH), %rax
+	popfq
+	mov VCPU(VP_SCRATCH + 8), %rsp
+	pushq VCPU(VP_REFLECT + 40)
+	pushq VCPU(VP_REFLECT + 32)
+	pushq VCPU(VP_REFLECT + 24)
+	pushq VCPU(VP_REFLECT + 16)
+	pushq VCPU(VP_REFLECT + 8)
+	pushq VCPU(VP_REFLECT)
+	jmp *TRUST(GT_REFLECT_HANDLER)
 
 	.globl gate_text_end
 	.hidden gate_text_end

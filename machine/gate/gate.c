@@ -14,6 +14,10 @@ CHECK(vif, VP_VIF);
 CHECK(scratch, VP_SCRATCH);
 CHECK(cr3_request, VP_CR3_REQUEST);
 CHECK(cr3_refused, VP_CR3_REFUSED);
+CHECK(guest_cr2, VP_GUEST_CR2);
+CHECK(marker_cr2, VP_MARKER_CR2);
+CHECK(reflect, VP_REFLECT);
+CHECK(stack[32], VP_STACK_TOP);
 CHECK(gpr, VP_GPR);
 CHECK(vector, VP_VECTOR);
 CHECK(error, VP_ERROR);
@@ -33,6 +37,8 @@ CHECK(lstar_tc, GT_LSTAR_TC);
 CHECK(syscall_keep, GT_SYSCALL_KEEP);
 CHECK(syscall_vif, GT_SYSCALL_VIF);
 CHECK(hv_trap, GT_HV_TRAP);
+CHECK(reflect_handler, GT_REFLECT_HANDLER);
+CHECK(reflect_rsp0, GT_REFLECT_RSP0);
 CHECK(exit_cr3, GT_EXIT_CR3);
 CHECK(cr3_map, GT_CR3_MAP);
 
@@ -44,7 +50,7 @@ CHECK(cr3_map, GT_CR3_MAP);
 #define OUR_FIRST_INDEX (0xe000 / 8)
 
 extern const u8 trap_common[]; // machine/cpu/trap_entry.S
-extern const u8 gate_text_start[], gate_text_end[], gate_syscall[], gate_syscall32[], gate_to_guest[], gate_cr3[], gate_hv_entry[];
+extern const u8 gate_text_start[], gate_text_end[], gate_syscall[], gate_syscall32[], gate_to_guest[], gate_cr3[], gate_page_fault[], gate_reflect[], gate_hv_entry[];
 void gate_run(struct gate_trust *trust, u64 entry);
 
 static u64 in_gate(const u8 *symbol)
@@ -105,7 +111,9 @@ static bool map_run(u64 *l3, u64 va, mpn_t mpn, size_t pages, u64 rights)
 static void fill_idt(u64 *idt)
 {
 	for (unsigned v = 0; v < 256; v++) {
-		u64 handler = v == GATE_CR3_VECTOR ? in_gate(gate_cr3) : GATE_TEXT + v * 16;
+		u64 handler = v == GATE_CR3_VECTOR ? in_gate(gate_cr3)
+			      : v == VEC_PF	   ? in_gate(gate_page_fault)
+						   : GATE_TEXT + v * 16;
 		u64 dpl = v == VEC_BP || v == VEC_OF ? 3 : v == GATE_EXIT_VECTOR || v == GATE_CR3_VECTOR ? 1 : 0;
 		u64 ist = v == VEC_DB ? 1 : v == VEC_NMI ? 2 : v == VEC_DF ? 3 : v == VEC_MC ? 4 : 0;
 
@@ -230,6 +238,11 @@ void gate_install(struct gate *g, u64 *cpu_root, u64 cpu_cr3)
 	wrmsr(MSR_STAR, (u64)SEL_HV_CS << 32);
 	wrmsr(MSR_SFMASK, RFL_TF | RFL_NT | RFL_AC | RFL_DF | RFL_IF | RFL_IOPL);
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SCE | EFER_NXE);
+}
+
+bool gate_in_reflection(u64 rip)
+{
+	return rip >= in_gate(gate_reflect) && rip < GATE_TEXT + (u64)(gate_text_end - gate_text_start);
 }
 
 void gate_enter(struct gate *g)

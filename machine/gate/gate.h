@@ -37,6 +37,10 @@ void gate_clear_gdt(struct gate *g);
 // Guest's LDT: n entries are in g->ldt already filtered; 0: none.
 void gate_load_ldt(struct gate *g, unsigned entries);
 
+// The address is in the gate's ring-1 code that pushes the frame of a reflected page fault: vcpu_page.reflect has the frame,
+// and the state that it describes is the guest's.
+bool gate_in_reflection(u64 rip);
+
 // Runs the guest from g->page until its next exit. Interrupts are off on both sides.
 void gate_enter(struct gate *g);
 

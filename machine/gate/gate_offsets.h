@@ -7,7 +7,11 @@
 #define VP_SCRATCH 0x68
 #define VP_CR3_REQUEST 0xc8
 #define VP_CR3_REFUSED 0xd0
+#define VP_GUEST_CR2 0xc0
+#define VP_MARKER_CR2 0xd8
+#define VP_STACK_TOP 0x1f0
 #define VP_GPR 0x1f0
+#define VP_REFLECT 0x3c8
 #define VP_VECTOR 0x270
 #define VP_ERROR 0x278
 #define VP_RIP 0x280
@@ -25,8 +29,10 @@
 #define GT_SYSCALL_KEEP 40
 #define GT_SYSCALL_VIF 48
 #define GT_HV_TRAP 56
-#define GT_EXIT_CR3 64
-#define GT_CR3_MAP 72
+#define GT_REFLECT_HANDLER 64
+#define GT_REFLECT_RSP0 72
+#define GT_EXIT_CR3 80
+#define GT_CR3_MAP 88
 
 #define GATE_FAULT 0x1000         // or-ed into the vector: the gate's own IRETQ faulted
 #define GATE_SYSCALL_EXIT 0x2000  // "vector": SYSCALL that the gate did not serve
