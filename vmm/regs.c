@@ -88,13 +88,11 @@ void regs_segments_in(struct vcpu *v)
 	c->kernel_gs_base = v->gate.page->kernel_gs_base;
 }
 
-// A selector that the filtered table refuses (not present, system) is loaded as null: its next use by ring 1 or 3 faults and is
-// emulated.
-static u16 loadable(struct vcpu *v, u16 sel)
+// A selector that the filtered tables refuse (not present, system, no longer conforming, beyond an LDT that has shrunk since) is
+// loaded as null: its next use by ring 1 or 3 faults and is emulated.
+static u16 loadable(u16 sel)
 {
-	const u64 *table = (sel & 4) ? v->gate.ldt : v->gate.gdt;
-
-	return (sel & ~3) && (table[sel >> 3] & BIT(47)) ? sel : 0;
+	return (sel & ~3) && segment_readable(sel) ? sel : 0;
 }
 
 void regs_segments_out(struct vcpu *v)
@@ -108,7 +106,7 @@ void regs_segments_out(struct vcpu *v)
 		u16 sel = c->seg[order[i]].selector;
 
 		if (sel != read_segment(order[i]))
-			write_segment(order[i], loadable(v, sel));
+			write_segment(order[i], loadable(sel));
 	}
 	wrfsbase(c->seg[SEG_FS].base);
 	wrgsbase(c->seg[SEG_GS].base);

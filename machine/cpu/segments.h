@@ -30,6 +30,15 @@ static inline u16 read_segment(unsigned seg)
 	return v;
 }
 
+// Whether the selector can be loaded into a data segment register: what MOV checks, but for the present bit.
+static inline bool segment_readable(u16 sel)
+{
+	bool readable;
+
+	asm volatile("verr %1" : "=@ccz"(readable) : "r"(sel));
+	return readable;
+}
+
 // The selector must be loadable at CPL 0; FS and GS bases are lost.
 static inline void write_segment(unsigned seg, u16 v)
 {
