@@ -4,9 +4,12 @@
 
 
 # What system tests run besides the product.
-TEST_PROGRAMS = $(B)/trapeze-san $(B)/fake-qemu $(B)/rpc-client
+TEST_PROGRAMS = $(B)/trapeze-san $(B)/fake-qemu $(B)/rpc-client $(B)/count-plugin.so
 .PHONY: test-programs
 test-programs: $(TEST_PROGRAMS)
+$(B)/count-plugin.so: tests/system/count_plugin.c
+	@mkdir -p $(@D)
+	$(CC) $(STD) $(WARN) -O2 -fPIC -shared -fvisibility=hidden $< -o $@
 
 .PHONY: help setup run test soak bench fuzz iso
 

@@ -32,10 +32,16 @@ static u64 number(const struct boot_info *bi, const char *key)
 	return number_or(bi, key, 0);
 }
 
+#ifdef TRAPEZE_DEBUG
+#define COUNT_BY_DEFAULT 1
+#else
+#define COUNT_BY_DEFAULT 0
+#endif
+
 static void read_knobs(const struct boot_info *bi)
 {
 	vmm_knobs.block_limit = number(bi, "bt.limit");
-	vmm_knobs.count_instructions = number(bi, "bt.count");
+	vmm_knobs.count_instructions = number_or(bi, "bt.count", COUNT_BY_DEFAULT);
 	vmm_knobs.audit = number(bi, "mmu.audit");
 	vmm_knobs.oos = number_or(bi, "mmu.oos", KNOB_UNSET);
 	vmm_knobs.oos_after = number_or(bi, "mmu.oos_after", KNOB_UNSET);
