@@ -51,6 +51,7 @@ struct shadow *shadow_create(const struct shadow_config *config)
 		.ppn_limit = config->ppn_limit,
 		.max_tables = config->max_tables,
 		.gate_l3 = config->gate_l3,
+		.markers = config->markers,
 		.addr_reserved = PTE_ADDR & ~(BIT(phys_bits) - 1),
 		.frames = (struct frame *)(memory + l.frames),
 		.tables = (struct table *)(memory + l.tables),

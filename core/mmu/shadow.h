@@ -41,6 +41,8 @@ struct shadow_config {
 	size_t memory_size; // shadow_memory_needed()
 	u32 max_tables;     // shadow tables at most
 	mpn_t gate_l3;      // what slot GATE_SLOT of each root points to
+	bool markers;       // not-present leaves of the guest may carry a reserved bit: the caller tells such faults (the machine
+			    // has fewer than 52 physical address bits)
 	u8 phys_bits;       // width of guest-physical addresses (CPUID 80000008h); 0: 40
 };
 
@@ -98,6 +100,10 @@ void shadow_flush_all(struct shadow *s);
 // Guest memory was written at gpa by the hypervisor on whoever's behalf (emulator, device, loader): updates or drops what is
 // derived from it. Call after the bytes are in place; old bytes are not needed.
 void shadow_written(struct shadow *s, u64 gpa, unsigned len);
+
+// The guest took a fault of its own (one that a marker told) and is about to write this table for it: it is not being torn
+// down.
+void shadow_in_use(struct shadow *s, ppn_t ppn);
 
 // Write protection for others' sake: code (translator), descriptor tables. A bit for each reason, so watching twice is
 // watching once.

@@ -125,7 +125,9 @@ static void audit_entries(struct audit *a, const struct table *t)
 				entry_violation(a, t, slot, "is not the gate");
 			continue;
 		}
-		if (!t->entry[slot])
+		if (t->entry[slot] == ENTRY_MARKER && (!t->markers || t->unsynced || t->direct || t->level != 1 || !guest || (guest[slot] & PTE_P)))
+			entry_violation(a, t, slot, "promises a fault that is not the guest's");
+		if (!entry_live(t->entry[slot]))
 			continue;
 		live++;
 		w = audit_allowed(a, t, slot, guest);

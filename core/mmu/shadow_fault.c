@@ -22,7 +22,7 @@ static void fault_prefetch(struct shadow *s, struct table *t, unsigned at, const
 	first = run ? at / run * run : at;
 	last = run ? MIN(first + run, SLOTS) : at;
 	for (unsigned slot = first; slot < last; slot++) {
-		if (t->entry[slot] || (guest && (guest[slot] & (PTE_P | PTE_A)) != (PTE_P | PTE_A)))
+		if (entry_live(t->entry[slot]) || (guest && (guest[slot] & (PTE_P | PTE_A)) != (PTE_P | PTE_A)))
 			continue;
 		if (sync_leaf(s, t, slot, guest))
 			s->stats.prefetched++;
@@ -30,12 +30,15 @@ static void fault_prefetch(struct shadow *s, struct table *t, unsigned at, const
 }
 
 // The guest's page table of that walk is in use: it is not being torn down.
-static void fault_note_use(struct shadow *s, const struct guest_walk *w)
+static void fault_note_use(struct shadow *s, const struct guest_walk *w, bool user)
 {
 	struct table *t = table_find(s, w->entry_gpa[w->level] >> PAGE_SHIFT, w->level, false);
 
-	if (t)
-		t->writes = 0;
+	if (!t)
+		return;
+	t->writes = 0;
+	if (s->markers && w->level == 1 && user)
+		table_mark(s, t);
 }
 
 // The table that entry `slot` of t must lead to for this walk, made and linked when it is not there.
@@ -123,7 +126,7 @@ enum shadow_result shadow_fault(struct shadow *s, const struct mmu_mode *m, u64 
 			return SHADOW_EMULATE;
 		s->stats.guest_faults++;
 		if (fault->vector == VEC_PF)
-			fault_note_use(s, w);
+			fault_note_use(s, w, error & PF_U);
 		return SHADOW_INJECT;
 	}
 	if (va_slot(va, 4) == GATE_SLOT || fault_must_emulate(s, w, error)) {

@@ -12,11 +12,10 @@
 //  - Everything but the guest's own stores (P2M, protection, watches) reaches stale entries by the reverse map at once.
 #include "core/mmu/shadow_private.h"
 
-// Brings in what has changed. True if something had.
-static bool oos_bring_in(struct shadow *s, struct table *t)
+// Brings in what has changed.
+static void oos_bring_in(struct shadow *s, struct table *t)
 {
 	const u64 *copy = oos_copy(s, t), *guest = walk_table(s, t->ppn);
-	bool changed = false;
 
 	assert(guest); // a frame that goes away is unshadowed
 	for (unsigned at = 0; at < SLOTS; at += 8) {
@@ -26,12 +25,9 @@ static bool oos_bring_in(struct shadow *s, struct table *t)
 		      (g[6] ^ c[6]) | (g[7] ^ c[7])))
 			continue;
 		for (unsigned slot = at; slot < at + 8; slot++)
-			if (guest[slot] != copy[slot]) {
-				changed |= (guest[slot] ^ copy[slot]) & ~(u64)(PTE_A | PTE_D);
+			if (guest[slot] != copy[slot])
 				sync_leaf(s, t, slot, guest);
-			}
 	}
-	return changed;
 }
 
 void oos_forget(struct shadow *s, struct table *t)
@@ -76,13 +72,14 @@ bool oos_start(struct shadow *s, struct frame *f)
 	s->oos_count++;
 	t->unsynced = (u8)(place + 1);
 	f->unsynced = true;
+	table_unmark(t);
 	memcpy(oos_copy(s, t), guest, PAGE_SIZE);
 	s->stats.unsyncs++;
 	return true;
 }
 
-// All are brought in. At a sync point those that have not been written since the last one are protected again: looking
-// costs more than their next fault is worth.
+// All are brought in. At a sync point they are protected again: until they are, no CR3 load can be the gate's own, which costs
+// more than their next faults.
 void oos_sync(struct shadow *s, bool point)
 {
 	u32 left = s->oos_count;
@@ -96,8 +93,10 @@ void oos_sync(struct shadow *s, bool point)
 			continue;
 		left--;
 		s->stats.resyncs++;
-		if (!oos_bring_in(s, t) && point)
+		if (point)
 			oos_end(s, t);
+		else
+			oos_bring_in(s, t);
 	}
 }
 

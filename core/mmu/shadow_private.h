@@ -42,7 +42,7 @@
 #define DEFAULT_DIRECT_RUN 64
 
 #define OOS_MAX 32u // tables out of sync at once; a CR3 load looks at each
-#define DEFAULT_OOS_AFTER 1
+#define DEFAULT_OOS_AFTER 2
 
 struct link {
 	u32 prev, next;
@@ -72,8 +72,10 @@ struct table {
 	u8 level;               // 1..4; 0: unused
 	bool direct;            // pieces of a guest large page: rights are in the entry that points here
 	bool multi;             // mapped at more than one address
+	bool markers;           // absent entries of the guest are ENTRY_MARKER
 	u8 unsynced;            // writable by the guest: 1 + its place in shadow.oos; 0: in sync
-	u8 writes;              // to the guest's frame since the table was last used
+	u8 writes;              // to the guest's frame, each at another place than the one before, since the table was last used
+	u16 last_write;         // slot
 	u8 faults;              // hidden faults served: prefetch grows with them
 };
 
@@ -95,6 +97,7 @@ struct shadow {
 	u64 ppn_limit;
 	u32 max_tables;
 	mpn_t gate_l3;
+	bool markers; // shadow_config.markers
 	u64 addr_reserved; // address bits that no guest entry may have
 	bool nx;           // the guest's EFER.NXE when the tables were built
 	struct frame *frames;
@@ -181,6 +184,15 @@ static inline u64 *oos_copy(const struct shadow *s, const struct table *t)
 	return s->oos_copies + (t->unsynced - 1u) * SLOTS;
 }
 
+// A leaf entry that says: the guest's entry is not present, and the table is in sync. Faults on it are the guest's own, which
+// the machine tells by the reserved bit (shadow_config.markers). Not live: no frame, no reverse map.
+#define ENTRY_MARKER (PTE_P | BIT(51))
+
+static inline u64 entry_live(u64 entry)
+{
+	return entry == ENTRY_MARKER ? 0 : entry;
+}
+
 static inline void entry_store(struct table *t, unsigned slot, u64 value)
 {
 	__atomic_store_n(&t->entry[slot], value, __ATOMIC_RELEASE);
@@ -200,6 +212,8 @@ struct table *table_get(struct shadow *s, ppn_t ppn, unsigned level, bool direct
 void table_link(struct shadow *s, struct table *t, unsigned slot, struct table *child, u64 rights);
 void table_unlink(struct shadow *s, struct table *t, unsigned slot);
 void table_clear(struct shadow *s, struct table *t);
+void table_mark(struct shadow *s, struct table *t);
+void table_unmark(struct table *t);
 void table_release(struct shadow *s, struct table *t);
 void table_used(struct shadow *s, struct table *t);
 void table_list_push(struct shadow *s, u32 *head, u32 owner, u32 ref);

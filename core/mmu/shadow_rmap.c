@@ -42,7 +42,7 @@ void leaf_set(struct shadow *s, struct table *t, unsigned slot, ppn_t ppn, u64 e
 	u32 ref = ref_make(table_index(s, t), slot);
 
 	assert(t->level == 1 && f && (entry & PTE_P));
-	if (t->entry[slot])
+	if (entry_live(t->entry[slot]))
 		table_list_remove(s, rmap_head(s, t, slot), ref);
 	else
 		t->live++;
@@ -54,7 +54,7 @@ void leaf_set(struct shadow *s, struct table *t, unsigned slot, ppn_t ppn, u64 e
 
 void leaf_clear(struct shadow *s, struct table *t, unsigned slot)
 {
-	assert(t->level == 1 && t->live && t->entry[slot]);
+	assert(t->level == 1 && t->live && entry_live(t->entry[slot]));
 	entry_store(t, slot, 0);
 	table_list_remove(s, rmap_head(s, t, slot), ref_make(table_index(s, t), slot));
 	t->live--;

@@ -11,8 +11,9 @@
 
 bool sync_leaf(struct shadow *s, struct table *t, unsigned slot, const u64 *guest)
 {
-	u64 old = t->entry[slot], now = 0;
+	u64 old = entry_live(t->entry[slot]), now = 0;
 	ppn_t ppn = t->ppn + slot;
+	bool absent = false;
 
 	assert_slow(t->level == 1 && t->direct == !guest);
 	if (t->direct) {
@@ -22,6 +23,7 @@ bool sync_leaf(struct shadow *s, struct table *t, unsigned slot, const u64 *gues
 
 		if (t->unsynced)
 			oos_copy(s, t)[slot] = e;
+		absent = !(e & PTE_P);
 		if ((e & ENTRY_AD) == ENTRY_AD && !(e & walk_reserved(s, s->nx, e, 1))) {
 			u64 rights = e & (PTE_W | PTE_U | PTE_NX);
 
@@ -37,6 +39,8 @@ bool sync_leaf(struct shadow *s, struct table *t, unsigned slot, const u64 *gues
 		leaf_set(s, t, slot, ppn, now); // even when equal: two guest frames may share one of the machine's
 	else if (old)
 		leaf_clear(s, t, slot);
+	if (!now && t->markers)
+		entry_store(t, slot, absent ? ENTRY_MARKER : 0);
 	if (entry_reduced(old, now))
 		table_flush(s, t, slot);
 	return now;
@@ -127,12 +131,22 @@ static bool write_unshadows(struct shadow *s, struct frame *f, const u64 *guest,
 
 		if (i == s->current)
 			return false;
-		if (t->writes < UINT8_MAX)
+		// The same entry set and cleared again and again (text patching) is no tearing down.
+		if (t->writes < UINT8_MAX && (!t->writes || t->last_write != slot))
 			t->writes++;
+		t->last_write = (u16)slot;
 		flooded |= t->writes > (t->level == 1 ? s->flood : s->flood * UPPER_FLOOD) ||
 			   entry_implausible(s, guest[slot], t->level);
 	}
 	return flooded;
+}
+
+void shadow_in_use(struct shadow *s, ppn_t ppn)
+{
+	struct frame *f = frame_of(s, ppn);
+
+	for (u32 i = f ? f->tables : 0; i; i = s->tables[i].frame_next)
+		s->tables[i].writes = 0;
 }
 
 static void written_in_frame(struct shadow *s, ppn_t ppn, unsigned offset, unsigned len)

@@ -181,7 +181,7 @@ void table_unlink(struct shadow *s, struct table *t, unsigned slot)
 void table_clear(struct shadow *s, struct table *t)
 {
 	for (unsigned slot = 0; slot < SLOTS && t->live; slot++) {
-		if (!t->entry[slot] || (t->level == 4 && slot == GATE_SLOT))
+		if (!entry_live(t->entry[slot]) || (t->level == 4 && slot == GATE_SLOT))
 			continue;
 		if (t->level == 1)
 			leaf_clear(s, t, slot);
@@ -189,6 +189,29 @@ void table_clear(struct shadow *s, struct table *t)
 			table_unlink(s, t, slot);
 	}
 	assert(!t->live);
+	table_unmark(t);
+}
+
+// No entry of the table promises a guest fault any more.
+void table_unmark(struct table *t)
+{
+	for (unsigned slot = 0; slot < SLOTS && t->markers; slot++)
+		if (t->entry[slot] == ENTRY_MARKER)
+			entry_store(t, slot, 0);
+	t->markers = false;
+}
+
+// Every entry that the guest has not present says so from now on, as long as the table is in sync.
+void table_mark(struct shadow *s, struct table *t)
+{
+	const u64 *guest = walk_table(s, t->ppn);
+
+	if (t->markers || t->unsynced || t->direct || t->level != 1 || !guest)
+		return;
+	t->markers = true;
+	for (unsigned slot = 0; slot < SLOTS; slot++)
+		if (!t->entry[slot] && !(guest[slot] & PTE_P))
+			entry_store(t, slot, ENTRY_MARKER);
 }
 
 static void chain_remove(u32 *head, struct shadow *s, struct table *t, size_t next)
