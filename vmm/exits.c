@@ -213,24 +213,26 @@ static void exception(struct vcpu *v)
 	vcpu_inject(v, &fault, vector == VEC_BP || vector == VEC_OF, false);
 }
 
-// SYSCALL from ring 3 that the gate did not serve: RCX and R11 are already the guest's.
+// SYSCALL from ring 3 that the gate did not serve: RCX and R11 are already the guest's. From 32-bit code it goes to CSTAR.
 static void syscall_exit(struct vcpu *v)
 {
 	struct x86_cpu *c = &v->cpu;
 	struct vcpu_page *p = v->gate.page;
 	u64 flags = p->rflags;
+	bool compat = p->error;
 
 	exit_is(v, EXIT_SYSCALL);
 	regs_from_machine(v, true);
 	c->rflags = ((flags & (RFL_ARITH | RFL_DF | RFL_AC | RFL_ID | RFL_NT)) | (p->vif & RFL_IF) | RFL_FIXED) & ~c->sfmask;
-	c->rip = c->lstar;
+	c->rip = compat ? c->cstar : c->lstar;
 	c->seg[SEG_SS].attr &= ~(3u << 5);
 	c->seg[SEG_CS].attr = 3u << 5;
 	c->seg[SEG_CS].selector = (c->star >> 32) & 0xfffc;
 	c->seg[SEG_CS].attr = 0xb | SEG_ATTR_S | SEG_ATTR_P | SEG_ATTR_L | SEG_ATTR_G;
 	c->seg[SEG_SS].selector = c->seg[SEG_CS].selector + 8;
 	c->seg[SEG_SS].attr = 0x3 | SEG_ATTR_S | SEG_ATTR_P | SEG_ATTR_DB | SEG_ATTR_G;
-	v->gate.trust->lstar_tc = bt_entry(v->vm->bt, c->lstar);
+	if (!compat)
+		v->gate.trust->lstar_tc = bt_entry(v->vm->bt, c->lstar);
 }
 
 static void gate_fault(struct vcpu *v)

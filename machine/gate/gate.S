@@ -175,6 +175,8 @@ gate_syscall:
 	iretq
 
 gate_syscall_cross:
+	movq $0, VCPU(VP_ERROR)
+gate_syscall_cross_either:
 	mov VCPU(VP_SCRATCH + 8), %rax
 	save_gprs
 	mov VCPU(VP_SCRATCH), %rax
@@ -222,7 +224,8 @@ gate_cr3_found:
 gate_syscall32:
 	mov %rsp, VCPU(VP_SCRATCH)
 	mov %rax, VCPU(VP_SCRATCH + 8)
-	jmp gate_syscall_cross
+	movq $1, VCPU(VP_ERROR)
+	jmp gate_syscall_cross_either
 
 // Into the guest world: RIP, CS, RFLAGS, RSP, SS and the general registers as the hypervisor put them in the vcpu_page.
 	.balign 16

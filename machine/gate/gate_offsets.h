@@ -35,6 +35,6 @@
 #define GT_CR3_MAP 88
 
 #define GATE_FAULT 0x1000         // or-ed into the vector: the gate's own IRETQ faulted
-#define GATE_SYSCALL_EXIT 0x2000  // "vector": SYSCALL that the gate did not serve
+#define GATE_SYSCALL_EXIT 0x2000  // "vector": SYSCALL that the gate did not serve; error 1: from 32-bit code
 
 #endif
