@@ -47,3 +47,17 @@ diff-system: $(SYSINSN_DIR)/machine.txt $(SYSINSN_DIR)/emul_system
 		if $(SYSINSN_DIR)/emul_system --quiet --plant $$n $(SYSINSN_DIR)/machine.txt >/dev/null; then \
 			echo "planted fault $$n was not noticed"; exit 1; fi; \
 	done; echo "planted faults: noticed"
+
+# The same kernel as a guest of the hypervisor: every 23rd case, compared with the emulator once more.
+$(SYSINSN_DIR)/sysinsn.bin: $(SYSINSN_DIR)/sysinsn.elf
+	objcopy -O binary -R .note $< $@
+$(SYSINSN_DIR)/sysinsn.bz: tests/guests/sysinsn/bzimage.S $(SYSINSN_DIR)/sysinsn.bin
+	$(CC) -c -DIMAGE='"$(SYSINSN_DIR)/sysinsn.bin"' $< -o $@.o
+	objcopy -O binary -j .text $@.o $@
+$(SYSINSN_DIR)/sysinsn.cfg: $(SYSINSN_DIR)/sysinsn.bz
+	printf 'name = "sysinsn"\ntype = "hvm"\nkernel = "sysinsn.bz"\nmemory = 64\nextra = "step=23"\n' >$@
+
+.PHONY: diff-system-guest
+diff-system-guest: $(SYSINSN_DIR)/sysinsn.cfg $(SYSINSN_DIR)/emul_system $(B)/trapeze.elf $(B)/trapeze
+	$(B)/trapeze run --timeout 120 $< >$(SYSINSN_DIR)/guest.txt </dev/null; test $$? = 33
+	$(SYSINSN_DIR)/emul_system --guest $(SYSINSN_DIR)/guest.txt

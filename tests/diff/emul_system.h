@@ -21,6 +21,7 @@ struct system_run {
 	const struct cpuid_row *cpuid;
 	unsigned cpuid_rows;
 	unsigned plant;   // 0: none
+	bool guest;       // the machine is one of the hypervisor's
 	u16 unsupported;  // mnemonic
 	const char *lost; // how it ended
 };
@@ -40,5 +41,8 @@ struct quirk {
 };
 extern const struct quirk quirks[];
 extern const unsigned quirk_count;
+// Where the hypervisor does.
+extern const struct quirk guest_quirks[];
+extern const unsigned guest_quirk_count;
 
 #endif

@@ -151,10 +151,10 @@ static enum emul_result p_fetch(void *ctx, u64 at, void *buf, unsigned len, unsi
 	return EMUL_OK;
 }
 
-// Nothing answers at the ports that cases use; QEMU's bus reads an unaligned port that nobody has as zero.
+// Nothing answers at the ports that cases use; QEMU's bus reads an unaligned port that nobody has as zero, the hypervisor's not.
 static enum emul_result p_in(void *ctx, u16 port, unsigned len, u32 *value)
 {
-	*value = port & (len - 1) ? 0 : ~0u >> (32 - 8 * len);
+	*value = (port & (len - 1)) && !run->guest ? 0 : ~0u >> (32 - 8 * len);
 	return EMUL_OK;
 }
 
