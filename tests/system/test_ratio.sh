@@ -8,9 +8,10 @@
 # more of them for the same work, so a tick's cost is measured (spin) and taken out by the guest's count of them.
 . "$(dirname "$0")/lib.sh"
 socket=$(mktemp -u "${TMPDIR:-/tmp}/ratio.XXXXXX")
-# OPERATION N: the second of three is the first that counts, and the third is twice that. The last phase only ends the one before.
-PHASES=("syscalls 100000" "syscalls 100000" "syscalls 200000" "faults 4000" "faults 4000" "faults 8000" "forks 50" "forks 50"
-	"forks 100" "spin 400" "spin 400" "spin 800" "syscalls 1")
+# OPERATION N: the second of three is the first that counts, and the third is twice that (spin: what it takes for some 200 ticks
+# more). The last phase only ends the one before.
+PHASES=("syscalls 100000" "syscalls 100000" "syscalls 200000" "faults 4000" "faults 4000" "faults 8000" "forks 40" "forks 40"
+	"forks 80" "spin 200" "spin 200" "spin 1500" "syscalls 1")
 
 # shellcheck disable=SC2016
 FUNCTION='t() { awk "/^ *(0|LOC):/ {s += \$2} END {print \"ticks-\" s \"-\"}" /proc/interrupts; tz $1 $2; echo phase-$3-$?; }'
@@ -86,17 +87,34 @@ show_ratio() { # NAME FILE: parts per million in `ppm`
 		"after a fault: $ppm per million"
 }
 
-console_start "$WORK/bare.log" env BARE_ARGS="-plugin file=$B/count-plugin.so,out=$WORK/marks" scripts/bare shell
-console_wait 'guest# ' 150 || stop bare "no prompt after 150 s"
-run_phases bare
+# Both machines, one after the other.
+measure() {
+	console_start "$WORK/bare.log" env BARE_ARGS="-plugin file=$B/count-plugin.so,out=$WORK/marks" scripts/bare shell
+	console_wait 'guest# ' 150 || stop bare "no prompt after 150 s"
+	run_phases bare
 
-console_start "$WORK/trapeze.log" "$B/trapeze" run --timeout 300 --hv-arg bt.count=1 --stats "$WORK/final.json" \
-	--control "$socket" "$(vm_file ratio shell)"
-console_wait 'guest# ' 150 || stop trapeze "no prompt after 150 s"
-snapshot "$WORK/boot.json"
-run_phases trapeze
-rm -f "$socket"
+	console_start "$WORK/trapeze.log" "$B/trapeze" run --timeout 300 --hv-arg bt.count=1 --stats "$WORK/final.json" \
+		--control "$socket" "$(vm_file ratio shell)"
+	console_wait 'guest# ' 150 || stop trapeze "no prompt after 150 s"
+	snapshot "$WORK/boot.json"
+	run_phases trapeze
+	rm -f "$socket"
+	costs bare >"$WORK/bare.costs"
+	costs trapeze >"$WORK/trapeze.costs"
+}
 
+# OPERATION BARE BARE-TICKS TRAPEZE TRAPEZE-TICKS
+costs_of_both() { join --nocheck-order "$WORK/bare.costs" "$WORK/trapeze.costs"; }
+
+agree() {
+	costs_of_both | awk '($1 == "syscalls" || $1 == "faults") && ($4 > 1.02 * $2 || $4 < 0.98 * $2) { bad = 1 } END { exit bad }'
+}
+
+measure
+if ! agree; then
+	costs_of_both | sed 's/^/# apart, measured once more (a busy host makes ticks): /'
+	measure
+fi
 show_ratio "boot to the prompt" "$WORK/boot.json"
 if [ "$(value "$WORK/boot.json" kernel_instructions_executed)" -gt 100000000 ] && [ "$ppm" -le 5000 ]; then
 	ok "ratio: at most 0.5% of a boot's kernel instructions are emulated"
@@ -107,8 +125,6 @@ show_ratio "with all phases and power-off" "$WORK/final.json"
 echo "# where most was emulated until then (exit@RIP/mnemonic):"
 tr -d ' \n' <"$WORK/final.json" | grep -oE '"(emulate|mmio|protected_write)@[^"]*":[0-9]+' | tr -d '"' |
 	awk -F: '{ printf "#   %8d %s\n", $2, $1 }' | head -n 15
-costs bare >"$WORK/bare.costs"
-costs trapeze >"$WORK/trapeze.costs"
 # Forks and ticks are only shown: their paths hang on time. Which of parent and child runs first decides how many pages are
 # copied, the end of an RCU grace period whether a kernel stack comes from the cache or is mapped anew, and a tick does what is due.
 while read -r name bare bare_ticks trapeze trapeze_ticks; do
@@ -121,5 +137,5 @@ while read -r name bare bare_ticks trapeze trapeze_ticks; do
 	else
 		not_ok "ratio: count of $name within 2% of QEMU's" "$trapeze, QEMU $bare: $apart%"
 	fi
-done < <(join --nocheck-order "$WORK/bare.costs" "$WORK/trapeze.costs")
+done < <(costs_of_both)
 finish
