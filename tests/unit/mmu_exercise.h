@@ -54,7 +54,7 @@ struct exercise {
 		unsigned slot;
 		u64 old;
 	} journal[EX_JOURNAL]; // stores since the last full flush
-	unsigned now;	       // length of the journal
+	unsigned now;          // length of the journal
 	struct {
 		u64 va;
 		unsigned at;
@@ -324,7 +324,8 @@ static void ex_check_synced(struct exercise *x)
 
 		for (unsigned slot = 0; s->oos[place] && slot < SLOTS; slot++)
 			if ((oos_copy(s, t)[slot] ^ ex_page(x, t->ppn)[slot]) & ~(u64)(PTE_A | PTE_D))
-				ex_fail(x, "frame %lx slot %u is not in sync after a CR3 load", (unsigned long)t->ppn, slot);
+				ex_fail(x, "frame %lx slot %u is not in sync after a CR3 load", (unsigned long)t->ppn,
+					slot);
 	}
 }
 
