@@ -69,7 +69,8 @@ static bool parse_cpuid(const char *line)
 	return true;
 }
 
-static void show(unsigned g, unsigned i, const struct sys_case *c, const struct outcome *want, const struct outcome *got)
+static void show(unsigned g, unsigned i, const struct sys_case *c, const struct outcome *want,
+		 const struct outcome *got)
 {
 	static const char *const entries[] = {"ring 0, 64-bit", "ring 3, 64-bit", "ring 3, 32-bit", "ring 0, 32-bit"};
 
@@ -78,12 +79,13 @@ static void show(unsigned g, unsigned i, const struct sys_case *c, const struct 
 	printf("%s %u (%s):", groups[g].name, i, entries[c->entry]);
 	for (unsigned k = 0; k < c->length; k++)
 		printf(" %02x", c->code[k]);
-	printf("  rax %llx rcx %llx rdx %llx rbx %llx flags %llx\n", (unsigned long long)c->gpr[0], (unsigned long long)c->gpr[1],
-	       (unsigned long long)c->gpr[2], (unsigned long long)c->gpr[3], (unsigned long long)c->flags);
+	printf("  rax %llx rcx %llx rdx %llx rbx %llx flags %llx\n", (unsigned long long)c->gpr[0],
+	       (unsigned long long)c->gpr[1], (unsigned long long)c->gpr[2], (unsigned long long)c->gpr[3],
+	       (unsigned long long)c->flags);
 	for (unsigned f = 0; got && f < OUTCOME_COUNT; f++)
 		if (want->f[f] != got->f[f])
-			printf("    %-14s machine %llx, emulator %llx\n", outcome_name(f), (unsigned long long)want->f[f],
-			       (unsigned long long)got->f[f]);
+			printf("    %-14s machine %llx, emulator %llx\n", outcome_name(f),
+			       (unsigned long long)want->f[f], (unsigned long long)got->f[f]);
 	if (!got)
 		printf("    emulator: %s; machine: vector %llu\n", opt.run.lost, (unsigned long long)want->f[O_vector]);
 }
@@ -130,7 +132,8 @@ static void compare(unsigned g, unsigned i, const struct sys_case *c, const stru
 		counts[g].wrong++;
 		show(g, i, c, want, NULL);
 		return;
-	default: break;
+	default:
+		break;
 	}
 	counts[g].compared++;
 	if (same(want, &got))
@@ -180,7 +183,8 @@ static bool case_line(const char *line, unsigned *g, unsigned *i)
 			if (!parse_fields(end, &want))
 				return false;
 			++*i;
-			if ((!opt.group || !strcmp(opt.group, groups[*g].name)) && (opt.index < 0 || opt.index + 1 == (int)*i))
+			if ((!opt.group || !strcmp(opt.group, groups[*g].name)) &&
+			    (opt.index < 0 || opt.index + 1 == (int)*i))
 				compare(*g, *i - 1, &c, &want);
 			return true;
 		}
@@ -222,7 +226,8 @@ static bool read_machine(const char *path)
 		fclose(f);
 	skip_rest(g, i);
 	if (!ok || !end)
-		printf("%s: the machine stopped at group %s, case %u\n", path, g < group_count ? groups[g].name : "(end)", i);
+		printf("%s: the machine stopped at group %s, case %u\n", path,
+		       g < group_count ? groups[g].name : "(end)", i);
 	return ok && end;
 }
 
@@ -230,10 +235,11 @@ static unsigned table(void)
 {
 	unsigned wrong = 0, compared = 0, made = 0, unsupported = 0;
 
-	printf("%-16s %7s %9s %8s %12s %7s %7s\n", "group", "cases", "compared", "skipped", "unsupported", "quirk", "wrong");
+	printf("%-16s %7s %9s %8s %12s %7s %7s\n", "group", "cases", "compared", "skipped", "unsupported", "quirk",
+	       "wrong");
 	for (unsigned g = 0; g < group_count; g++) {
-		printf("%-16s %7u %9u %8u %12u %7u %7u\n", groups[g].name, counts[g].made, counts[g].compared, counts[g].skipped,
-		       counts[g].unsupported, counts[g].quirky, counts[g].wrong + counts[g].missing);
+		printf("%-16s %7u %9u %8u %12u %7u %7u\n", groups[g].name, counts[g].made, counts[g].compared,
+		       counts[g].skipped, counts[g].unsupported, counts[g].quirky, counts[g].wrong + counts[g].missing);
 		wrong += counts[g].wrong + counts[g].missing;
 		compared += counts[g].compared;
 		made += counts[g].made;
@@ -267,8 +273,10 @@ static unsigned notes(void)
 	for (unsigned k = 0; k < ARRAY_SIZE(skips) && skips[k].reason; k++)
 		printf("  %5u  %s\n", skips[k].n, skips[k].reason);
 	if (opt.run.guest)
-		over = list_quirks("differences that are the hypervisor's", guest_quirks, guest_quirk_count, guest_used, true);
-	return over + list_quirks("differences that are the machine's", quirks, quirk_count, quirk_used, !opt.run.guest);
+		over = list_quirks("differences that are the hypervisor's", guest_quirks, guest_quirk_count, guest_used,
+				   true);
+	return over +
+	       list_quirks("differences that are the machine's", quirks, quirk_count, quirk_used, !opt.run.guest);
 }
 
 static const char *parse_options(int argc, char **argv)
@@ -301,7 +309,8 @@ int main(int argc, char **argv)
 	unsigned wrong, over;
 
 	if (!path) {
-		fprintf(stderr, "usage: emul_system [--quiet] [--show N] [--group NAME] [--case N] [--plant N] [--guest] FILE\n");
+		fprintf(stderr,
+			"usage: emul_system [--quiet] [--show N] [--group NAME] [--case N] [--plant N] [--guest] FILE\n");
 		return 2;
 	}
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16);

@@ -47,7 +47,8 @@ QUIRK(iopl)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(fields); i++)
 		is |= accept_bits(m, e, fields[i], RFL_IOPL);
-	if (is && in_group(group, "flags") && (c->code[0] == 0x9c || c->code[1] == 0x9c)) { // PUSHF; the machine's IF is set
+	if (is && in_group(group, "flags") &&
+	    (c->code[0] == 0x9c || c->code[1] == 0x9c)) { // PUSHF; the machine's IF is set
 		accept_bits(m, e, O_ustack_word, (RFL_IOPL | RFL_IF) * 0x100000001);
 		accept(m, e, O_ustack_sum);
 		accept(m, e, O_stack0);
@@ -71,7 +72,8 @@ QUIRK(iopl_stale)
 {
 	bool is = user(c->entry) && e->f[O_vector] == VEC_GP && m->f[O_vector] == VEC_BP;
 
-	return is && (in_group(group, "flags") || in_group(group, "io") || in_group(group, "privileged")) && accept_all(m, e);
+	return is && (in_group(group, "flags") || in_group(group, "io") || in_group(group, "privileged")) &&
+	       accept_all(m, e);
 }
 
 QUIRK(syscall_if)
@@ -102,14 +104,16 @@ static bool conforming(u64 selector)
 
 QUIRK(not_conforming)
 {
-	return m->f[O_vector] == VEC_GP && e->f[O_vector] != VEC_GP && conforming(m->f[O_error] & 0xffff) && accept_all(m, e);
+	return m->f[O_vector] == VEC_GP && e->f[O_vector] != VEC_GP && conforming(m->f[O_error] & 0xffff) &&
+	       accept_all(m, e);
 }
 
 QUIRK(transfer_flags)
 {
 	bool is = (in_group(group, "iret") || in_group(group, "sysret")) && e->f[O_vector] != VEC_BP;
 
-	return is && (accept_bits(m, e, O_flags, RFL_ARITH | RFL_IOPL) | accept_bits(m, e, O_entry_flags, RFL_ARITH | RFL_IOPL));
+	return is && (accept_bits(m, e, O_flags, RFL_ARITH | RFL_IOPL) |
+		      accept_bits(m, e, O_entry_flags, RFL_ARITH | RFL_IOPL));
 }
 
 QUIRK(kernel_cs)

@@ -61,7 +61,8 @@ QUIRK(gate_error)
 
 QUIRK(no_ext)
 {
-	return (e->f[O_error] ^ m->f[O_error]) == 1 && (e->f[O_error] & 1) && e->f[O_vector] != VEC_PF && accept(m, e, O_error);
+	return (e->f[O_error] ^ m->f[O_error]) == 1 && (e->f[O_error] & 1) && e->f[O_vector] != VEC_PF &&
+	       accept(m, e, O_error);
 }
 
 QUIRK(ist_null_ss)
@@ -117,14 +118,15 @@ QUIRK(long_base)
 	bool base = in_group(group, "bases") && c->code[0] == 0xf3;
 	u64 v = msr ? c->gpr[R_RAX] | c->gpr[R_RDX] << 32 : c->gpr[R_RCX];
 
-	return (msr || base) && !is_canonical(v) && m->f[O_vector] == VEC_BP && faulted(e, VEC_GP, 0) && accept_all(m, e);
+	return (msr || base) && !is_canonical(v) && m->f[O_vector] == VEC_BP && faulted(e, VEC_GP, 0) &&
+	       accept_all(m, e);
 }
 
 QUIRK(no_segment_checks)
 {
 	bool fault = e->f[O_vector] == VEC_GP || e->f[O_vector] == VEC_SS;
-	bool access = in_group(group, "load_legacy") ? e->f[O_rip] == insn_at(c) + 2 :
-						       in_group(group, "bases") && c->code[0] == 0x66;
+	bool access = in_group(group, "load_legacy") ? e->f[O_rip] == insn_at(c) + 2
+						     : in_group(group, "bases") && c->code[0] == 0x66;
 
 	if (is64(c->entry) || !fault || !access || e->f[O_error] != ERROR_PRESENT)
 		return false;
@@ -154,7 +156,8 @@ QUIRK(cr_reserved)
 
 QUIRK(dr_reserved)
 {
-	bool write = in_group(group, "dr") && c->code[1] == 0x23 && m->f[O_vector] == VEC_BP && e->f[O_vector] == VEC_BP;
+	bool write =
+		in_group(group, "dr") && c->code[1] == 0x23 && m->f[O_vector] == VEC_BP && e->f[O_vector] == VEC_BP;
 
 	return write && (accept(m, e, O_dr6) | accept(m, e, O_dr7) | accept(m, e, O_rdx));
 }
@@ -170,7 +173,8 @@ QUIRK(l_and_d)
 
 QUIRK(rex_lss)
 {
-	return in_group(group, "far_pointer") && has_code(c, 0, 0x48, 0x0f) && faulted(m, VEC_GP, 0x4320) && accept_all(m, e);
+	return in_group(group, "far_pointer") && has_code(c, 0, 0x48, 0x0f) && faulted(m, VEC_GP, 0x4320) &&
+	       accept_all(m, e);
 }
 
 QUIRK(no_vif)
@@ -190,8 +194,9 @@ QUIRK(no_vif)
 
 QUIRK(compat_rip)
 {
-	return in_group(group, "iret_odd") && (m->f[O_cs] & 0xfff8) == (S_UCS32 & ~7u) && m->f[O_vector] == e->f[O_vector] &&
-	       (m->f[O_rip] & 0xffffffff) == (e->f[O_rip] & 0xffffffff) && accept(m, e, O_rip);
+	return in_group(group, "iret_odd") && (m->f[O_cs] & 0xfff8) == (S_UCS32 & ~7u) &&
+	       m->f[O_vector] == e->f[O_vector] && (m->f[O_rip] & 0xffffffff) == (e->f[O_rip] & 0xffffffff) &&
+	       accept(m, e, O_rip);
 }
 
 QUIRK(np_stack)
@@ -206,8 +211,8 @@ QUIRK(null_ss_rpl)
 {
 	bool load = in_group(group, "load") || in_group(group, "far_pointer") || in_group(group, "iret_ss");
 
-	return load && c->entry == K64 && faulted(e, VEC_GP, 0) && m->f[O_vector] == VEC_BP && m->f[O_ss] && m->f[O_ss] < 4 &&
-	       accept_all(m, e);
+	return load && c->entry == K64 && faulted(e, VEC_GP, 0) && m->f[O_vector] == VEC_BP && m->f[O_ss] &&
+	       m->f[O_ss] < 4 && accept_all(m, e);
 }
 
 QUIRK(lock_ignored)
@@ -219,17 +224,18 @@ QUIRK(lock_ignored)
 
 QUIRK(unknown_msr)
 {
-	return in_group(group, "msr") && !known_msr((u32)c->gpr[R_RCX]) && m->f[O_vector] == VEC_BP && faulted(e, VEC_GP, 0) &&
-	       accept_all(m, e);
+	return in_group(group, "msr") && !known_msr((u32)c->gpr[R_RCX]) && m->f[O_vector] == VEC_BP &&
+	       faulted(e, VEC_GP, 0) && accept_all(m, e);
 }
 
 QUIRK(msr_reserved)
 {
 	u32 msr = (u32)c->gpr[R_RCX];
-	bool is = in_group(group, "msr") && (msr == MSR_SFMASK || msr == MSR_TSC_AUX || msr == MSR_PAT || msr == 0x2ff ||
-					     msr == MSR_SYSENTER_CS || msr == MSR_EFER);
+	bool is = in_group(group, "msr") && (msr == MSR_SFMASK || msr == MSR_TSC_AUX || msr == MSR_PAT ||
+					     msr == 0x2ff || msr == MSR_SYSENTER_CS || msr == MSR_EFER);
 
-	return is && m->f[O_vector] == VEC_BP && (faulted(e, VEC_GP, 0) || e->f[O_vector] == VEC_BP) && accept_all(m, e);
+	return is && m->f[O_vector] == VEC_BP && (faulted(e, VEC_GP, 0) || e->f[O_vector] == VEC_BP) &&
+	       accept_all(m, e);
 }
 
 // #UD for what does not exist and #GP for what is forbidden: the manual does not order them.
@@ -254,7 +260,8 @@ QUIRK(no_long_lar)
 {
 	static const u16 legacy = 1 << 1 | 1 << 3 | 1 << 4 | 1 << 5;
 	u64 at = W_GDT + (c->gpr[R_RCX] & 0xfff8);
-	bool is = in_group(group, "query") && !(c->gpr[R_RCX] & 4) && (m->f[O_flags] & RFL_ZF) && !(e->f[O_flags] & RFL_ZF);
+	bool is = in_group(group, "query") && !(c->gpr[R_RCX] & 4) && (m->f[O_flags] & RFL_ZF) &&
+		  !(e->f[O_flags] & RFL_ZF);
 	u64 d = is ? system_pristine(at) : 0;
 
 	return is && !(d & BIT(44)) && ((legacy >> (d >> 40 & 15)) & 1) && accept_all(m, e);
@@ -309,8 +316,8 @@ QUIRK(wide_operand)
 
 QUIRK(gate_jmp_np)
 {
-	return in_group(group, "far_gate") && c->code[1] == 0x2b && m->f[O_vector] == VEC_GP && e->f[O_vector] == VEC_NP &&
-	       m->f[O_error] == e->f[O_error] && accept(m, e, O_vector);
+	return in_group(group, "far_gate") && c->code[1] == 0x2b && m->f[O_vector] == VEC_GP &&
+	       e->f[O_vector] == VEC_NP && m->f[O_error] == e->f[O_error] && accept(m, e, O_vector);
 }
 
 QUIRK(gate_rpl)
@@ -346,7 +353,8 @@ const struct quirk quirks[] = {
 	{"INT1", "is not implemented", 124, no_int1},
 	{"LAR, LSL", "know the legacy system types in long mode", 42, no_long_lar},
 	{"SYSCALL flags", "the arithmetic flags are lost", 20, syscall_flags},
-	{"vendors", "SYSENTER in compatibility mode, SYSRET from it: each vendor forbids one", 68, syscall_sysenter_vendor},
+	{"vendors", "SYSENTER in compatibility mode, SYSRET from it: each vendor forbids one", 68,
+	 syscall_sysenter_vendor},
 	{"LTR, LLDT", "take null, 16-bit TSSs and bases that are not canonical", 20, odd_ltr},
 	{"SGDT", "stores the limit before it faults on the base", 8, partial_store},
 	{"returns as supervisor", "far RET and IRET at CPL 3 read their stack as supervisor", 19, return_as_supervisor},

@@ -39,7 +39,8 @@ static enum emul_result page_fault(const struct access *a, u64 linear, bool pres
 	bool nx = (cpu.efer & EFER_NXE) || (cpu.cr4 & CR4_SMEP);
 
 	*f = (struct x86_fault){.vector = VEC_PF, .has_error = true, .cr2 = linear};
-	f->error = (u32)((present ? PF_P : 0) | (a->write ? PF_W : 0) | (a->user ? PF_U : 0) | (a->exec && nx ? PF_I : 0));
+	f->error =
+		(u32)((present ? PF_P : 0) | (a->write ? PF_W : 0) | (a->user ? PF_U : 0) | (a->exec && nx ? PF_I : 0));
 	return EMUL_FAULT;
 }
 
@@ -51,7 +52,8 @@ static bool allowed(const struct access *a, u64 rights)
 	if (a->user && !user_page)
 		return false;
 	if (a->exec)
-		return !((rights & PTE_NX) && (cpu.efer & EFER_NXE)) && !(user_page && !a->user && (cpu.cr4 & CR4_SMEP));
+		return !((rights & PTE_NX) && (cpu.efer & EFER_NXE)) &&
+		       !(user_page && !a->user && (cpu.cr4 & CR4_SMEP));
 	if (!a->user && user_page && (cpu.cr4 & CR4_SMAP) && (a->implicit || !(cpu.rflags & RFL_AC)))
 		return false;
 	return !a->write || (rights & PTE_W) || (!a->user && !(cpu.cr0 & CR0_WP));
@@ -193,8 +195,16 @@ static u64 p_rdtsc(void *ctx)
 }
 
 static const struct emul_ports ports = {
-	.read = p_read, .write = p_write, .cmpxchg = p_cmpxchg, .fetch = p_fetch, .in = p_in, .out = p_out, .rdmsr = p_rdmsr,
-	.wrmsr = p_wrmsr, .cpuid = p_cpuid, .rdtsc = p_rdtsc,
+	.read = p_read,
+	.write = p_write,
+	.cmpxchg = p_cmpxchg,
+	.fetch = p_fetch,
+	.in = p_in,
+	.out = p_out,
+	.rdmsr = p_rdmsr,
+	.wrmsr = p_wrmsr,
+	.cpuid = p_cpuid,
+	.rdtsc = p_rdtsc,
 };
 
 u64 system_pristine(u64 at)
@@ -253,11 +263,24 @@ static void load_case(const struct sys_case *c)
 	memcpy(world + (code_page(c->entry) + W_CODE_AT - WORLD), c->code, sizeof(c->code));
 	for (unsigned i = 0; i < c->pokes; i++)
 		memcpy(world + (c->poke[i].at - WORLD), &c->poke[i].value, c->poke[i].bytes);
-	cpu = (struct x86_cpu){.rip = code_page(c->entry) + W_CODE_AT, .rflags = c->flags, .cr0 = c->cr0, .cr2 = c->cr2,
-			       .cr3 = W_PML4, .cr4 = c->cr4, .cr8 = c->cr8, .efer = c->efer, .star = c->star,
-			       .lstar = c->lstar, .cstar = c->cstar, .sfmask = c->sfmask,
-			       .kernel_gs_base = c->kernel_gs_base, .sysenter_cs = W_SYSENTER_CS,
-			       .sysenter_esp = W_SYSENTER_ESP, .sysenter_eip = W_SYSENTER_EIP, .pat = W_PAT, .xcr0 = 1};
+	cpu = (struct x86_cpu){.rip = code_page(c->entry) + W_CODE_AT,
+			       .rflags = c->flags,
+			       .cr0 = c->cr0,
+			       .cr2 = c->cr2,
+			       .cr3 = W_PML4,
+			       .cr4 = c->cr4,
+			       .cr8 = c->cr8,
+			       .efer = c->efer,
+			       .star = c->star,
+			       .lstar = c->lstar,
+			       .cstar = c->cstar,
+			       .sfmask = c->sfmask,
+			       .kernel_gs_base = c->kernel_gs_base,
+			       .sysenter_cs = W_SYSENTER_CS,
+			       .sysenter_esp = W_SYSENTER_ESP,
+			       .sysenter_eip = W_SYSENTER_EIP,
+			       .pat = W_PAT,
+			       .xcr0 = 1};
 	memcpy(cpu.gpr, c->gpr, sizeof(cpu.gpr));
 	memcpy(cpu.dr, c->dr, sizeof(cpu.dr));
 	world[W_GDT - WORLD + base.f[O_cs] / 8 * 8 + 5] |= 1; // entered by IRETQ
@@ -277,13 +300,16 @@ static bool deliver(struct x86_fault event)
 		if (emul_deliver(&emul, &event, false, false) == EMUL_OK)
 			return true;
 		switch (emul_escalate(event.vector, emul.fault.vector)) {
-		case EMUL_SERIAL: event = emul.fault; break;
+		case EMUL_SERIAL:
+			event = emul.fault;
+			break;
 		case EMUL_DOUBLE:
 			if (emul.fault.vector == VEC_PF)
 				cpu.cr2 = emul.fault.cr2;
 			event = (struct x86_fault){.vector = VEC_DF, .has_error = true};
 			break;
-		default: return false;
+		default:
+			return false;
 		}
 	}
 }

@@ -4,19 +4,53 @@
 
 #include "base/string.h"
 
-#define G(name, n) {#name, n, make_##name}
+#define G(name, n)                    \
+	{                             \
+#name, n, make_##name \
+	}
 const struct group groups[] = {
-	G(flags, N_FLAGS), G(iret_flags, N_IRET_FLAGS), G(iret_cs, N_IRET_CS), G(iret_ss, N_IRET_SS), G(iret_odd, N_IRET_ODD),
-	G(query, N_QUERY), G(load, N_LOAD), G(load_legacy, N_LOAD_LEGACY), G(far_pointer, N_FAR_POINTER),
-	G(system_selector, N_SYSTEM_SELECTOR), G(tables, N_TABLES), G(selectors, N_SELECTORS),
-	G(far_jmp, N_FAR_JMP), G(far_call, N_FAR_CALL), G(far_ret, N_FAR_RET), G(far_ret_ss, N_FAR_RET_SS),
-	G(far_odd, N_FAR_ODD), G(far_gate, N_FAR_GATE), G(far_gate_odd, N_FAR_GATE_ODD),
-	G(int_vector, N_INT_VECTOR), G(int_gate, N_INT_GATE), G(int_selector, N_INT_SELECTOR), G(int_stack, N_INT_STACK),
-	G(int_odd, N_INT_ODD), G(double_fault, N_DOUBLE_FAULT),
-	G(privileged, N_PRIVILEGED), G(msr, N_MSR), G(cr, N_CR), G(cr0_word, N_CR0_WORD), G(dr, N_DR), G(syscall, N_SYSCALL),
-	G(sysret, N_SYSRET), G(sysenter, N_SYSENTER), G(bases, N_BASES), G(smap, N_SMAP),
-	G(io, N_IO), G(io_string, N_IO_STRING), G(string, N_STRING), G(memory, N_MEMORY), G(canonical, N_CANONICAL),
-	G(lock, N_LOCK), G(alignment, N_ALIGNMENT),
+	G(flags, N_FLAGS),
+	G(iret_flags, N_IRET_FLAGS),
+	G(iret_cs, N_IRET_CS),
+	G(iret_ss, N_IRET_SS),
+	G(iret_odd, N_IRET_ODD),
+	G(query, N_QUERY),
+	G(load, N_LOAD),
+	G(load_legacy, N_LOAD_LEGACY),
+	G(far_pointer, N_FAR_POINTER),
+	G(system_selector, N_SYSTEM_SELECTOR),
+	G(tables, N_TABLES),
+	G(selectors, N_SELECTORS),
+	G(far_jmp, N_FAR_JMP),
+	G(far_call, N_FAR_CALL),
+	G(far_ret, N_FAR_RET),
+	G(far_ret_ss, N_FAR_RET_SS),
+	G(far_odd, N_FAR_ODD),
+	G(far_gate, N_FAR_GATE),
+	G(far_gate_odd, N_FAR_GATE_ODD),
+	G(int_vector, N_INT_VECTOR),
+	G(int_gate, N_INT_GATE),
+	G(int_selector, N_INT_SELECTOR),
+	G(int_stack, N_INT_STACK),
+	G(int_odd, N_INT_ODD),
+	G(double_fault, N_DOUBLE_FAULT),
+	G(privileged, N_PRIVILEGED),
+	G(msr, N_MSR),
+	G(cr, N_CR),
+	G(cr0_word, N_CR0_WORD),
+	G(dr, N_DR),
+	G(syscall, N_SYSCALL),
+	G(sysret, N_SYSRET),
+	G(sysenter, N_SYSENTER),
+	G(bases, N_BASES),
+	G(smap, N_SMAP),
+	G(io, N_IO),
+	G(io_string, N_IO_STRING),
+	G(string, N_STRING),
+	G(memory, N_MEMORY),
+	G(canonical, N_CANONICAL),
+	G(lock, N_LOCK),
+	G(alignment, N_ALIGNMENT),
 };
 const unsigned group_count = ARRAY_SIZE(groups);
 

@@ -64,14 +64,17 @@ static inline u64 code_page(enum entry e)
 }
 
 // What is compared. Regions of memory: first word that differs from the pristine world, and a checksum of all.
-#define OUTCOME_FIELDS(F)                                                                                                 \
-	F(vector) F(error) F(rip) F(cs) F(flags) F(rsp) F(ss) F(entry_rsp) F(entry_cs) F(entry_ss) F(entry_flags) F(cr2)   \
-	F(rax) F(rcx) F(rdx) F(rbx) F(unused) F(rbp) F(rsi) F(rdi) F(r8) F(r9) F(r10) F(r11) F(r12) F(r13) F(r14) F(r15)   \
-	F(ds) F(es) F(fs) F(gs) F(fs_base) F(gs_base) F(kernel_gs_base) F(cr0) F(cr3) F(cr4) F(cr8) F(efer) F(star)        \
-	F(lstar) F(cstar) F(sfmask) F(dr0) F(dr1) F(dr2) F(dr3) F(dr6) F(dr7) F(gdt_base) F(gdt_limit) F(idt_base)         \
-	F(idt_limit) F(ldtr) F(tr) F(stack0) F(stack1) F(stack2) F(stack3) F(stack4) F(gdt_at) F(gdt_word) F(gdt_sum)      \
-	F(ldt_at) F(ldt_word) F(ldt_sum) F(tss_at) F(tss_word) F(tss_sum) F(data_at) F(data_word) F(data_sum)              \
-	F(kdata_at) F(kdata_word) F(kdata_sum) F(ustack_at) F(ustack_word) F(ustack_sum)
+#define OUTCOME_FIELDS(F)                                                                                             \
+	F(vector)                                                                                                     \
+	F(error) F(rip) F(cs) F(flags) F(rsp) F(ss) F(entry_rsp) F(entry_cs) F(entry_ss) F(entry_flags) F(cr2) F(rax) \
+		F(rcx) F(rdx) F(rbx) F(unused) F(rbp) F(rsi) F(rdi) F(r8) F(r9) F(r10) F(r11) F(r12) F(r13) F(r14) F( \
+			r15) F(ds) F(es) F(fs) F(gs) F(fs_base) F(gs_base) F(kernel_gs_base) F(cr0) F(cr3) F(cr4)     \
+			F(cr8) F(efer) F(star) F(lstar) F(cstar) F(sfmask) F(dr0) F(dr1) F(dr2) F(dr3) F(dr6) F(dr7)  \
+				F(gdt_base) F(gdt_limit) F(idt_base) F(idt_limit) F(ldtr) F(tr) F(stack0) F(stack1)   \
+					F(stack2) F(stack3) F(stack4) F(gdt_at) F(gdt_word) F(gdt_sum) F(ldt_at)      \
+						F(ldt_word) F(ldt_sum) F(tss_at) F(tss_word) F(tss_sum) F(data_at)    \
+							F(data_word) F(data_sum) F(kdata_at) F(kdata_word)            \
+								F(kdata_sum) F(ustack_at) F(ustack_word) F(ustack_sum)
 
 #define F(name) O_##name,
 enum outcome_field { OUTCOME_FIELDS(F) OUTCOME_COUNT };

@@ -5,8 +5,18 @@
 #define ALL_BUT_TF (0xffffffff & ~RFL_TF)
 
 const u64 flag_values[FLAG_VALUES] = {
-	0, ALL_BUT_TF, RFL_IF, RFL_IOPL, RFL_IF | RFL_IOPL, RFL_NT, RFL_AC | RFL_ID, RFL_RF | RFL_VM, RFL_ARITH | RFL_DF,
-	RFL_VIF | RFL_VIP, BIT(12) | RFL_FIXED, 0xffffffff00000000 | RFL_CF,
+	0,
+	ALL_BUT_TF,
+	RFL_IF,
+	RFL_IOPL,
+	RFL_IF | RFL_IOPL,
+	RFL_NT,
+	RFL_AC | RFL_ID,
+	RFL_RF | RFL_VM,
+	RFL_ARITH | RFL_DF,
+	RFL_VIF | RFL_VIP,
+	BIT(12) | RFL_FIXED,
+	0xffffffff00000000 | RFL_CF,
 };
 
 static void with_op(struct sys_case *c, unsigned op)
@@ -14,10 +24,18 @@ static void with_op(struct sys_case *c, unsigned op)
 	u64 v = op >= 4 ? flag_values[(op - 4) / 2] : 0;
 
 	switch (op) {
-	case 0: CODE(c, 0xfa); break;
-	case 1: CODE(c, 0xfb); break;
-	case 2: CODE(c, 0x9c); break;
-	case 3: CODE(c, 0x66, 0x9c); break;
+	case 0:
+		CODE(c, 0xfa);
+		break;
+	case 1:
+		CODE(c, 0xfb);
+		break;
+	case 2:
+		CODE(c, 0x9c);
+		break;
+	case 3:
+		CODE(c, 0x66, 0x9c);
+		break;
 	default:
 		if (op & 1)
 			CODE(c, 0x66, 0x9d);
@@ -75,7 +93,8 @@ static void iret_to(struct sys_case *c, unsigned width, u16 cs, u16 ss, u64 flag
 
 void make_iret_flags(unsigned i, struct sys_case *c)
 {
-	static const u16 targets[][2] = {{S_KCS, S_KDS}, {S_UCS, S_UDS}, {S_UCS32, S_UDS}, {S_KCS32, S_KDS}, {T_CODE16 * 8 + 27, S_UDS}};
+	static const u16 targets[][2] = {
+		{S_KCS, S_KDS}, {S_UCS, S_UDS}, {S_UCS32, S_UDS}, {S_KCS32, S_KDS}, {T_CODE16 * 8 + 27, S_UDS}};
 	enum entry e = digit(&i, ENTRIES);
 	const u16 *t = targets[digit(&i, 5)];
 	u64 v = flag_values[digit(&i, FLAG_VALUES)];
@@ -114,8 +133,14 @@ void make_iret_ss(unsigned i, struct sys_case *c)
 
 void make_iret_odd(unsigned i, struct sys_case *c)
 {
-	static const u64 rips[] = {0x0000800000000000, 0xffff7fffffffffff, 0x00007ffffffffff0, 0xffff800000000000,
-				   W_HOLE, W_DATA, 0x100000000 + W_UCODE, ~0ull};
+	static const u64 rips[] = {0x0000800000000000,
+				   0xffff7fffffffffff,
+				   0x00007ffffffffff0,
+				   0xffff800000000000,
+				   W_HOLE,
+				   W_DATA,
+				   0x100000000 + W_UCODE,
+				   ~0ull};
 	static const u16 targets[][2] = {{S_KCS, S_KDS}, {S_UCS, S_UDS}, {S_UCS32, S_UDS}, {S_KCS, 0}};
 	enum entry e = digit(&i, ENTRIES);
 	const u16 *t = targets[digit(&i, 4)];
@@ -124,11 +149,20 @@ void make_iret_odd(unsigned i, struct sys_case *c)
 	case_init(c, e);
 	iret_code(c, is64(e) ? 8 : 4);
 	switch (i) {
-	case 8: c->flags |= RFL_NT; break;
-	case 9: words[3] = 0x0000900000000000; break;
-	case 10: c->ds = S_KDS, c->es = S_UDS, c->fs = S_UDS, c->gs = S_KCS; break;
-	case 11: c->gpr[R_RSP] = W_KSTACK + PAGE_SIZE - 24; break;
-	default: words[0] = rips[i];
+	case 8:
+		c->flags |= RFL_NT;
+		break;
+	case 9:
+		words[3] = 0x0000900000000000;
+		break;
+	case 10:
+		c->ds = S_KDS, c->es = S_UDS, c->fs = S_UDS, c->gs = S_KCS;
+		break;
+	case 11:
+		c->gpr[R_RSP] = W_KSTACK + PAGE_SIZE - 24;
+		break;
+	default:
+		words[0] = rips[i];
 	}
 	if (i == 10 && user(e))
 		c->ds = c->gs = 0;

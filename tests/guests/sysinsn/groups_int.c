@@ -11,9 +11,15 @@ void make_int_vector(unsigned i, struct sys_case *c)
 
 	case_init(c, e);
 	switch (i) {
-	case 256: CODE(c, 0xcc); break;
-	case 257: CODE(c, 0xf1); break;
-	case 258: CODE(c, 0xce); break;
+	case 256:
+		CODE(c, 0xcc);
+		break;
+	case 257:
+		CODE(c, 0xf1);
+		break;
+	case 258:
+		CODE(c, 0xce);
+		break;
 	case 259:
 		CODE(c, 0xce);
 		c->flags |= RFL_OF;
@@ -22,7 +28,8 @@ void make_int_vector(unsigned i, struct sys_case *c)
 		CODE(c, 0x0f, 0x0b);
 		c->flags |= RFL_NT | RFL_AC | RFL_DF;
 		break;
-	default: CODE(c, 0xcd, (u8)i);
+	default:
+		CODE(c, 0xcd, (u8)i);
 	}
 }
 
@@ -55,7 +62,8 @@ void make_int_selector(unsigned i, struct sys_case *c)
 
 static void odd_stack(struct sys_case *c, unsigned ist, unsigned i)
 {
-	static const u64 tops[6] = {0, W_IST3 + 0x208, W_HOLE + 8, 0x0000900000000000, W_RODATA + 0x800, W_USTACK + 0x808};
+	static const u64 tops[6] = {
+		0, W_IST3 + 0x208, W_HOLE + 8, 0x0000900000000000, W_RODATA + 0x800, W_USTACK + 0x808};
 	u64 slot = W_TSS + (ist ? 0x24 + 8 * (ist - 1) : 4);
 
 	if (i)
@@ -91,7 +99,9 @@ void make_int_odd(unsigned i, struct sys_case *c)
 	CODE(c, 0xcd, VECTOR);
 	case_gate(c, VECTOR, S_KCS, world_stub(VECTOR), what == 4 ? 7 : 0, 0xee);
 	switch (what) {
-	case 0: case_gate(c, VECTOR, S_KCS, offsets[i], 0, 0xee); break;
+	case 0:
+		case_gate(c, VECTOR, S_KCS, offsets[i], 0, 0xee);
+		break;
 	case 1:
 		if (user(e) || !is64(e)) {
 			c->skip = "LIDT needs ring 0";
@@ -101,13 +111,26 @@ void make_int_odd(unsigned i, struct sys_case *c)
 		case_poke(c, c->gpr[R_RBX], VECTOR * 16 + (i == 0 ? 14 : i == 1 ? 15 : 0), 2);
 		case_poke(c, c->gpr[R_RBX] + 2, W_IDT, 8);
 		break;
-	case 2: c->gpr[R_RSP] = W_HOLE + (i ? i * 8 : 0); break;
-	case 3: c->gpr[R_RSP] = is64(e) && i == 0 ? 0x0000800000000000 : W_RODATA + 0x800 + i; break;
-	case 4: case_poke(c, W_TSS + 0x54, i ? W_IST3 + 0x800 + i : 0, 8); break;
-	case 5: case_poke(c, W_GDT + (S_KCS), i ? 0x00af98000000ffff : 0x00af18000000ffff, 8); break;
-	case 6: c->flags = RFL_FIXED | (i ? RFL_NT : RFL_AC); break;
-	case 7: CODE(c, 0x66, 0xcd, VECTOR); break;
-	default: CODE(c, 0xf0, 0xcd, VECTOR);
+	case 2:
+		c->gpr[R_RSP] = W_HOLE + (i ? i * 8 : 0);
+		break;
+	case 3:
+		c->gpr[R_RSP] = is64(e) && i == 0 ? 0x0000800000000000 : W_RODATA + 0x800 + i;
+		break;
+	case 4:
+		case_poke(c, W_TSS + 0x54, i ? W_IST3 + 0x800 + i : 0, 8);
+		break;
+	case 5:
+		case_poke(c, W_GDT + (S_KCS), i ? 0x00af98000000ffff : 0x00af18000000ffff, 8);
+		break;
+	case 6:
+		c->flags = RFL_FIXED | (i ? RFL_NT : RFL_AC);
+		break;
+	case 7:
+		CODE(c, 0x66, 0xcd, VECTOR);
+		break;
+	default:
+		CODE(c, 0xf0, 0xcd, VECTOR);
 	}
 	if (what == 5 && !i)
 		c->skip = "a handler segment that is not present leaves nothing to stop at";
@@ -123,7 +146,9 @@ static unsigned raise(struct sys_case *c, unsigned first)
 	static const u8 vectors[8] = {VEC_UD, VEC_DE, VEC_GP, VEC_PF, VEC_BP, VEC_DB, 0x80, VEC_NM};
 
 	switch (first) {
-	case 0: CODE(c, 0x0f, 0x0b); break;
+	case 0:
+		CODE(c, 0x0f, 0x0b);
+		break;
 	case 1:
 		CODE(c, 0xf7, 0xf1); // DIV by zero
 		c->gpr[R_RCX] = 0;
@@ -136,9 +161,15 @@ static unsigned raise(struct sys_case *c, unsigned first)
 		CODE(c, 0x8b, 0x03);
 		c->gpr[R_RBX] = W_HOLE + 4;
 		break;
-	case 4: CODE(c, 0xcc); break;
-	case 5: CODE(c, 0xf1); break;
-	case 6: CODE(c, 0xcd, 0x80); break;
+	case 4:
+		CODE(c, 0xcc);
+		break;
+	case 5:
+		CODE(c, 0xf1);
+		break;
+	case 6:
+		CODE(c, 0xcd, 0x80);
+		break;
 	default:
 		CODE(c, 0xd9, 0xe8); // FLD1 with TS
 		c->cr0 |= CR0_TS;
@@ -150,14 +181,30 @@ static unsigned raise(struct sys_case *c, unsigned first)
 static void break_gate(struct sys_case *c, unsigned vector, unsigned how)
 {
 	switch (how) {
-	case 0: case_gate(c, vector, S_KCS, world_stub(vector), 0, 0x6e); break; // not present
-	case 1: case_gate(c, vector, S_KCS, world_stub(vector), 0, 0xec); break; // a call gate
-	case 2: case_gate(c, vector, 0, world_stub(vector), 0, 0xee); break;
-	case 3: case_gate(c, vector, S_KDS, world_stub(vector), 0, 0xee); break;
-	case 4: case_gate(c, vector, T_END * 8, world_stub(vector), 0, 0xee); break;
-	case 5: case_gate(c, vector, S_KCS, 0x0000900000000000, 0, 0xee); break;
-	case 6: case_gate(c, vector, S_KCS32, world_stub(vector), 0, 0xee); break;
-	case 7: case_gate(c, vector, T_ABSENT0 * 8 + 0x58, world_stub(vector), 0, 0xee); break;
+	case 0:
+		case_gate(c, vector, S_KCS, world_stub(vector), 0, 0x6e);
+		break; // not present
+	case 1:
+		case_gate(c, vector, S_KCS, world_stub(vector), 0, 0xec);
+		break; // a call gate
+	case 2:
+		case_gate(c, vector, 0, world_stub(vector), 0, 0xee);
+		break;
+	case 3:
+		case_gate(c, vector, S_KDS, world_stub(vector), 0, 0xee);
+		break;
+	case 4:
+		case_gate(c, vector, T_END * 8, world_stub(vector), 0, 0xee);
+		break;
+	case 5:
+		case_gate(c, vector, S_KCS, 0x0000900000000000, 0, 0xee);
+		break;
+	case 6:
+		case_gate(c, vector, S_KCS32, world_stub(vector), 0, 0xee);
+		break;
+	case 7:
+		case_gate(c, vector, T_ABSENT0 * 8 + 0x58, world_stub(vector), 0, 0xee);
+		break;
 	case 8: // IST 3 unmapped
 		case_gate(c, vector, S_KCS, world_stub(vector), 3, 0xee);
 		case_poke(c, W_TSS + 0x34, W_HOLE + 0x800, 8);

@@ -7,8 +7,8 @@
 
 void make_io(unsigned i, struct sys_case *c)
 {
-	static const u16 ports[12] = {W_PORT, W_PORT + 4, W_PORT + 6, W_PORT + 7, W_PORT + 8, W_PORT + 16, W_PORT + 18,
-				      W_PORT + 19, W_PORT + 20, W_PORT + 31, 0xfffe, 0xffff};
+	static const u16 ports[12] = {W_PORT,      W_PORT + 4,  W_PORT + 6,  W_PORT + 7,  W_PORT + 8, W_PORT + 16,
+				      W_PORT + 18, W_PORT + 19, W_PORT + 20, W_PORT + 31, 0xfffe,     0xffff};
 	enum entry e = digit(&i, ENTRIES);
 	unsigned iopl = digit(&i, 4), op = digit(&i, 6);
 
@@ -18,12 +18,23 @@ void make_io(unsigned i, struct sys_case *c)
 	if (i)
 		case_poke(c, W_TSS + 0x66, iopl & 1 ? 0xdfff : 0x2060, 2);
 	switch (op) {
-	case 0: CODE(c, 0xec); break;
-	case 1: CODE(c, 0x66, 0xed); break;
-	case 2: CODE(c, 0xed); break;
-	case 3: CODE(c, 0xee); break;
-	case 4: CODE(c, 0x66, 0xef); break;
-	default: CODE(c, 0xef);
+	case 0:
+		CODE(c, 0xec);
+		break;
+	case 1:
+		CODE(c, 0x66, 0xed);
+		break;
+	case 2:
+		CODE(c, 0xed);
+		break;
+	case 3:
+		CODE(c, 0xee);
+		break;
+	case 4:
+		CODE(c, 0x66, 0xef);
+		break;
+	default:
+		CODE(c, 0xef);
 	}
 }
 
@@ -33,7 +44,8 @@ void make_io_string(unsigned i, struct sys_case *c)
 {
 	enum entry e = digit(&i, ENTRIES);
 	unsigned outs = digit(&i, 2), size = digit(&i, 3), repeat = digit(&i, 2), page = digit(&i, 5);
-	const u64 at[5] = {user(e) ? W_DATA : W_KDATA, W_RODATA + 0x80, W_HOLE + 0x80, W_HOLE - 6, user(e) ? W_DATA : W_KDATA};
+	const u64 at[5] = {user(e) ? W_DATA : W_KDATA, W_RODATA + 0x80, W_HOLE + 0x80, W_HOLE - 6,
+			   user(e) ? W_DATA : W_KDATA};
 
 	case_init(c, e);
 	c->gpr[R_RCX] = 3;
@@ -86,19 +98,36 @@ void make_memory(unsigned i, struct sys_case *c)
 	c->flags |= i & 4 ? RFL_AC : 0;
 	c->gpr[R_RBX] = page_of(op, page);
 	switch (op) {
-	case 0: CODE(c, 0x8b, 0x03); break;
-	case 1: CODE(c, 0x89, 0x03); break;
-	case 2: CODE(c, 0x01, 0x03); break;
-	case 3: CODE(c, 0xf0, 0x0f, 0xb1, 0x0b); break; // LOCK CMPXCHG
-	case 4: CODE(c, 0xff, 0x33); break;             // PUSH
-	default: CODE(c, 0xff, 0xe3);                   // JMP rbx
+	case 0:
+		CODE(c, 0x8b, 0x03);
+		break;
+	case 1:
+		CODE(c, 0x89, 0x03);
+		break;
+	case 2:
+		CODE(c, 0x01, 0x03);
+		break;
+	case 3:
+		CODE(c, 0xf0, 0x0f, 0xb1, 0x0b);
+		break; // LOCK CMPXCHG
+	case 4:
+		CODE(c, 0xff, 0x33);
+		break; // PUSH
+	default:
+		CODE(c, 0xff, 0xe3); // JMP rbx
 	}
 }
 
 void make_canonical(unsigned i, struct sys_case *c)
 {
-	static const u64 at[8] = {0x0000800000000000, 0x00007ffffffffffe, 0xffff7ffffffffffc, 0xffff800000000000,
-				  0x8000000000000000, 0x1234567890123456, ~0ull, 0xffff7fffffffff00};
+	static const u64 at[8] = {0x0000800000000000,
+				  0x00007ffffffffffe,
+				  0xffff7ffffffffffc,
+				  0xffff800000000000,
+				  0x8000000000000000,
+				  0x1234567890123456,
+				  ~0ull,
+				  0xffff7fffffffff00};
 	enum entry e = digit(&i, 2) ? U64 : K64;
 	unsigned op = digit(&i, 10);
 	unsigned reg = op < 5 ? R_RBX : op < 7 ? R_RBP : R_RSP;
@@ -106,16 +135,35 @@ void make_canonical(unsigned i, struct sys_case *c)
 	case_init(c, e);
 	c->gpr[reg] = at[i];
 	switch (op) {
-	case 0: CODE(c, 0x8b, 0x03); break;
-	case 1: CODE(c, 0x89, 0x03); break;
-	case 2: CODE(c, 0xff, 0x03); break; // INC
-	case 3: CODE(c, 0xff, 0xe3); break; // JMP rbx
-	case 4: CODE(c, 0xff, 0xd3); break; // CALL rbx
-	case 5: CODE(c, 0x8b, 0x45, 0x00); break;
-	case 6: CODE(c, 0x89, 0x45, 0x00); break;
-	case 7: CODE(c, 0x50); break; // PUSH
-	case 8: CODE(c, 0x58); break; // POP
-	default: CODE(c, 0xc3);
+	case 0:
+		CODE(c, 0x8b, 0x03);
+		break;
+	case 1:
+		CODE(c, 0x89, 0x03);
+		break;
+	case 2:
+		CODE(c, 0xff, 0x03);
+		break; // INC
+	case 3:
+		CODE(c, 0xff, 0xe3);
+		break; // JMP rbx
+	case 4:
+		CODE(c, 0xff, 0xd3);
+		break; // CALL rbx
+	case 5:
+		CODE(c, 0x8b, 0x45, 0x00);
+		break;
+	case 6:
+		CODE(c, 0x89, 0x45, 0x00);
+		break;
+	case 7:
+		CODE(c, 0x50);
+		break; // PUSH
+	case 8:
+		CODE(c, 0x58);
+		break; // POP
+	default:
+		CODE(c, 0xc3);
 	}
 	if (reg == R_RSP && !user(e)) { // and the fault needs a stack
 		for (unsigned v = VEC_SS; v <= VEC_PF; v++)
@@ -152,14 +200,23 @@ void make_alignment(unsigned i, struct sys_case *c)
 	c->flags |= ac ? RFL_AC : 0;
 	c->gpr[R_RBX] += 1;
 	switch (i) {
-	case 0: CODE(c, 0x8b, 0x03); break;
-	case 1: CODE(c, 0x66, 0x89, 0x03); break;
-	case 2: CODE(c, 0x87, 0x03); break; // XCHG
+	case 0:
+		CODE(c, 0x8b, 0x03);
+		break;
+	case 1:
+		CODE(c, 0x66, 0x89, 0x03);
+		break;
+	case 2:
+		CODE(c, 0x87, 0x03);
+		break; // XCHG
 	case 3:
 		c->gpr[R_RSP] += 2;
 		CODE(c, 0x50);
 		break;
-	case 4: CODE(c, 0x8a, 0x03); break;
-	default: CODE(c, 0x0f, 0xb6, 0x0b);
+	case 4:
+		CODE(c, 0x8a, 0x03);
+		break;
+	default:
+		CODE(c, 0x0f, 0xb6, 0x0b);
 	}
 }

@@ -13,15 +13,20 @@ void make_query(unsigned i, struct sys_case *c)
 	c->gpr[R_RCX] = (c->gpr[R_RCX] & ~0xffffull) | world_selector(i) | rpl;
 	c->flags |= i & 1 ? RFL_ARITH : 0;
 	switch (op) {
-	case 0: CODE(c, 0x0f, 0x02, 0xc1); break; // LAR eax, ecx
+	case 0:
+		CODE(c, 0x0f, 0x02, 0xc1);
+		break; // LAR eax, ecx
 	case 1:
 		if (i & 1)
 			CODE(c, 0x66, 0x0f, 0x03, 0xc1); // LSL ax, cx
 		else
 			CODE(c, 0x0f, 0x03, 0xc1);
 		break;
-	case 2: CODE(c, 0x0f, 0x00, 0xe1); break; // VERR
-	default: CODE(c, 0x0f, 0x00, 0xe9);       // VERW
+	case 2:
+		CODE(c, 0x0f, 0x00, 0xe1);
+		break; // VERR
+	default:
+		CODE(c, 0x0f, 0x00, 0xe9); // VERW
 	}
 }
 
@@ -63,9 +68,15 @@ void make_far_pointer(unsigned i, struct sys_case *c)
 
 	case_init(c, e);
 	switch (op) {
-	case 0: CODE(c, 0x0f, 0xb2, 0x03); break; // LSS eax
-	case 1: CODE(c, 0x0f, 0xb4, 0x03); break; // LFS
-	case 2: CODE(c, 0x66, 0x0f, 0xb5, 0x03); break; // LGS ax
+	case 0:
+		CODE(c, 0x0f, 0xb2, 0x03);
+		break; // LSS eax
+	case 1:
+		CODE(c, 0x0f, 0xb4, 0x03);
+		break; // LFS
+	case 2:
+		CODE(c, 0x66, 0x0f, 0xb5, 0x03);
+		break; // LGS ax
 	case 3:
 		if (is64(e))
 			CODE(c, 0x48, 0x0f, 0xb2, 0x03);
@@ -113,14 +124,29 @@ void make_tables(unsigned i, struct sys_case *c)
 
 	case_init(c, e);
 	switch (op) {
-	case 0: CODE(c, 0x0f, 0x01, 0x13); break; // LGDT
-	case 1: CODE(c, 0x0f, 0x01, 0x1b); break; // LIDT
-	case 2: CODE(c, 0x0f, 0x01, 0x03); break; // SGDT
-	case 3: CODE(c, 0x0f, 0x01, 0x0b); break; // SIDT
-	case 4: CODE(c, 0x66, 0x0f, 0x01, 0x13); break;
-	case 5: CODE(c, 0x66, 0x0f, 0x01, 0x1b); break;
-	case 6: CODE(c, 0x66, 0x0f, 0x01, 0x03); break;
-	default: CODE(c, 0x66, 0x0f, 0x01, 0x0b);
+	case 0:
+		CODE(c, 0x0f, 0x01, 0x13);
+		break; // LGDT
+	case 1:
+		CODE(c, 0x0f, 0x01, 0x1b);
+		break; // LIDT
+	case 2:
+		CODE(c, 0x0f, 0x01, 0x03);
+		break; // SGDT
+	case 3:
+		CODE(c, 0x0f, 0x01, 0x0b);
+		break; // SIDT
+	case 4:
+		CODE(c, 0x66, 0x0f, 0x01, 0x13);
+		break;
+	case 5:
+		CODE(c, 0x66, 0x0f, 0x01, 0x1b);
+		break;
+	case 6:
+		CODE(c, 0x66, 0x0f, 0x01, 0x03);
+		break;
+	default:
+		CODE(c, 0x66, 0x0f, 0x01, 0x0b);
 	}
 	if (op == 2 || op == 3 || op >= 6) {
 		static const u64 at[6] = {0, W_RODATA, W_HOLE - 4, W_KDATA, W_HOLE, W_DATA};
@@ -151,17 +177,40 @@ void make_selectors(unsigned i, struct sys_case *c)
 	}
 	c->fs = S_UDS;
 	switch (op) {
-	case 0: CODE(c, 0x0f, 0x00, 0xc0); break; // SLDT eax
-	case 1: CODE(c, 0x66, 0x0f, 0x00, 0xc8); break; // STR ax
-	case 2: CODE(c, 0x0f, 0x00, 0x0b); break; // STR [rbx]
-	case 3: CODE(c, 0x0f, 0x01, 0xe0); break; // SMSW eax
-	case 4: CODE(c, 0x66, 0x0f, 0x01, 0xe0); break;
-	case 5: CODE(c, 0x0f, 0x01, 0x23); break; // SMSW [rbx]
-	case 6: CODE(c, 0x0f, 0x00, 0x03); break; // SLDT [rbx]
-	case 7: CODE(c, 0x8c, 0xc8); break; // MOV eax, cs
-	case 8: CODE(c, 0x66, 0x8c, 0xe0); break; // MOV ax, fs
-	case 9: CODE(c, 0x8c, 0x13); break; // MOV [rbx], ss
-	case 10: CODE(c, 0x0f, 0xa0); break; // PUSH fs
-	default: CODE(c, 0x0f, 0xa0, 0x0f, 0xa9); // PUSH fs, POP gs
+	case 0:
+		CODE(c, 0x0f, 0x00, 0xc0);
+		break; // SLDT eax
+	case 1:
+		CODE(c, 0x66, 0x0f, 0x00, 0xc8);
+		break; // STR ax
+	case 2:
+		CODE(c, 0x0f, 0x00, 0x0b);
+		break; // STR [rbx]
+	case 3:
+		CODE(c, 0x0f, 0x01, 0xe0);
+		break; // SMSW eax
+	case 4:
+		CODE(c, 0x66, 0x0f, 0x01, 0xe0);
+		break;
+	case 5:
+		CODE(c, 0x0f, 0x01, 0x23);
+		break; // SMSW [rbx]
+	case 6:
+		CODE(c, 0x0f, 0x00, 0x03);
+		break; // SLDT [rbx]
+	case 7:
+		CODE(c, 0x8c, 0xc8);
+		break; // MOV eax, cs
+	case 8:
+		CODE(c, 0x66, 0x8c, 0xe0);
+		break; // MOV ax, fs
+	case 9:
+		CODE(c, 0x8c, 0x13);
+		break; // MOV [rbx], ss
+	case 10:
+		CODE(c, 0x0f, 0xa0);
+		break; // PUSH fs
+	default:
+		CODE(c, 0x0f, 0xa0, 0x0f, 0xa9); // PUSH fs, POP gs
 	}
 }

@@ -11,50 +11,50 @@ struct op {
 };
 
 static const struct op privileged[OPS] = {
-	{1, {0xf4}},                               // HLT
-	{3, {0x0f, 0x01, 0x3b}},                   // INVLPG [rbx]
-	{2, {0x0f, 0x09}},                         // WBINVD
-	{2, {0x0f, 0x08}},                         // INVD
-	{2, {0x0f, 0x33}},                         // RDPMC
-	{3, {0x0f, 0x01, 0xd0}},                   // XGETBV
-	{3, {0x0f, 0x01, 0xd1}},                   // XSETBV
-	{3, {0x0f, 0x01, 0xc8}},                   // MONITOR
-	{3, {0x0f, 0x01, 0xc9}},                   // MWAIT
-	{3, {0x0f, 0x01, 0xcb}},                   // STAC
-	{3, {0x0f, 0x01, 0xca}},                   // CLAC
-	{3, {0x0f, 0x01, 0xf8}},                   // SWAPGS
-	{4, {0xf3, 0x0f, 0xae, 0xc0}},             // RDFSBASE eax
-	{4, {0xf3, 0x0f, 0xae, 0xc8}},             // RDGSBASE eax
-	{4, {0xf3, 0x0f, 0xae, 0xd1}},             // WRFSBASE ecx
-	{4, {0xf3, 0x0f, 0xae, 0xd9}},             // WRGSBASE ecx
-	{2, {0x0f, 0x06}},                         // CLTS
-	{3, {0x0f, 0x01, 0xf0}},                   // LMSW ax
-	{3, {0x0f, 0x01, 0xe1}},                   // SMSW ecx
-	{2, {0x0f, 0x32}},                         // RDMSR
-	{2, {0x0f, 0x30}},                         // WRMSR
-	{3, {0x0f, 0x20, 0xc0}},                   // MOV rax, cr0
-	{3, {0x0f, 0x22, 0xc2}},                   // MOV cr0, rdx
-	{3, {0x0f, 0x20, 0xc8}},                   // cr1
-	{3, {0x0f, 0x20, 0xd0}},                   // cr2
-	{3, {0x0f, 0x20, 0xd8}},                   // cr3
-	{3, {0x0f, 0x20, 0xe0}},                   // cr4
-	{4, {0x44, 0x0f, 0x20, 0xc0}},             // cr8 (32-bit code: INC ESP, cr0)
-	{3, {0x0f, 0x21, 0xc0}},                   // MOV rax, dr0
-	{3, {0x0f, 0x21, 0xf8}},                   // dr7
-	{3, {0x0f, 0x21, 0xe0}},                   // dr4
-	{2, {0x0f, 0xa2}},                         // CPUID
-	{3, {0x0f, 0x01, 0xc1}},                   // VMCALL
-	{3, {0x0f, 0x01, 0xd9}},                   // VMMCALL
-	{3, {0x0f, 0x01, 0xd8}},                   // VMRUN
-	{3, {0x0f, 0x01, 0xdd}},                   // CLGI
-	{2, {0x0f, 0xaa}},                         // RSM
-	{2, {0x0f, 0x0b}},                         // UD2
-	{3, {0x0f, 0xb9, 0xc0}},                   // UD1
-	{3, {0x0f, 0xff, 0xc0}},                   // UD0
-	{5, {0x66, 0x0f, 0x38, 0x82, 0x03}},       // INVPCID
-	{2, {0x63, 0xc8}},                         // ARPL ax, cx; MOVSXD in 64-bit code
-	{1, {0x07}},                               // POP es
-	{1, {0x0e}},                               // PUSH cs
+	{1, {0xf4}},                         // HLT
+	{3, {0x0f, 0x01, 0x3b}},             // INVLPG [rbx]
+	{2, {0x0f, 0x09}},                   // WBINVD
+	{2, {0x0f, 0x08}},                   // INVD
+	{2, {0x0f, 0x33}},                   // RDPMC
+	{3, {0x0f, 0x01, 0xd0}},             // XGETBV
+	{3, {0x0f, 0x01, 0xd1}},             // XSETBV
+	{3, {0x0f, 0x01, 0xc8}},             // MONITOR
+	{3, {0x0f, 0x01, 0xc9}},             // MWAIT
+	{3, {0x0f, 0x01, 0xcb}},             // STAC
+	{3, {0x0f, 0x01, 0xca}},             // CLAC
+	{3, {0x0f, 0x01, 0xf8}},             // SWAPGS
+	{4, {0xf3, 0x0f, 0xae, 0xc0}},       // RDFSBASE eax
+	{4, {0xf3, 0x0f, 0xae, 0xc8}},       // RDGSBASE eax
+	{4, {0xf3, 0x0f, 0xae, 0xd1}},       // WRFSBASE ecx
+	{4, {0xf3, 0x0f, 0xae, 0xd9}},       // WRGSBASE ecx
+	{2, {0x0f, 0x06}},                   // CLTS
+	{3, {0x0f, 0x01, 0xf0}},             // LMSW ax
+	{3, {0x0f, 0x01, 0xe1}},             // SMSW ecx
+	{2, {0x0f, 0x32}},                   // RDMSR
+	{2, {0x0f, 0x30}},                   // WRMSR
+	{3, {0x0f, 0x20, 0xc0}},             // MOV rax, cr0
+	{3, {0x0f, 0x22, 0xc2}},             // MOV cr0, rdx
+	{3, {0x0f, 0x20, 0xc8}},             // cr1
+	{3, {0x0f, 0x20, 0xd0}},             // cr2
+	{3, {0x0f, 0x20, 0xd8}},             // cr3
+	{3, {0x0f, 0x20, 0xe0}},             // cr4
+	{4, {0x44, 0x0f, 0x20, 0xc0}},       // cr8 (32-bit code: INC ESP, cr0)
+	{3, {0x0f, 0x21, 0xc0}},             // MOV rax, dr0
+	{3, {0x0f, 0x21, 0xf8}},             // dr7
+	{3, {0x0f, 0x21, 0xe0}},             // dr4
+	{2, {0x0f, 0xa2}},                   // CPUID
+	{3, {0x0f, 0x01, 0xc1}},             // VMCALL
+	{3, {0x0f, 0x01, 0xd9}},             // VMMCALL
+	{3, {0x0f, 0x01, 0xd8}},             // VMRUN
+	{3, {0x0f, 0x01, 0xdd}},             // CLGI
+	{2, {0x0f, 0xaa}},                   // RSM
+	{2, {0x0f, 0x0b}},                   // UD2
+	{3, {0x0f, 0xb9, 0xc0}},             // UD1
+	{3, {0x0f, 0xff, 0xc0}},             // UD0
+	{5, {0x66, 0x0f, 0x38, 0x82, 0x03}}, // INVPCID
+	{2, {0x63, 0xc8}},                   // ARPL ax, cx; MOVSXD in 64-bit code
+	{1, {0x07}},                         // POP es
+	{1, {0x0e}},                         // PUSH cs
 };
 
 void make_privileged(unsigned i, struct sys_case *c)
@@ -87,17 +87,39 @@ void make_privileged(unsigned i, struct sys_case *c)
 }
 
 static const u32 msrs[18] = {
-	MSR_EFER, MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SFMASK, MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_SYSENTER_CS,
-	MSR_SYSENTER_ESP, MSR_SYSENTER_EIP, MSR_PAT, MSR_TSC_AUX, 0xdead, 0x2ff, 0xc0000104, 0x40001234, 0xc0010117,
+	MSR_EFER,         MSR_STAR,    MSR_LSTAR,          MSR_CSTAR,       MSR_SFMASK,
+	MSR_FS_BASE,      MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_SYSENTER_CS, MSR_SYSENTER_ESP,
+	MSR_SYSENTER_EIP, MSR_PAT,     MSR_TSC_AUX,        0xdead,          0x2ff,
+	0xc0000104,       0x40001234,  0xc0010117,
 };
 // NXE stays on: the stacks' pages are NX.
 static const u64 efer_values[12] = {
-	0, W_EFER, W_EFER & ~EFER_SCE, W_EFER & ~EFER_LMA, W_EFER & ~EFER_LME, W_EFER | BIT(12), W_EFER | BIT(13),
-	W_EFER | BIT(14), W_EFER | BIT(1), W_EFER | BIT(32), W_EFER | BIT(63), W_EFER | BIT(9),
+	0,
+	W_EFER,
+	W_EFER & ~EFER_SCE,
+	W_EFER & ~EFER_LMA,
+	W_EFER & ~EFER_LME,
+	W_EFER | BIT(12),
+	W_EFER | BIT(13),
+	W_EFER | BIT(14),
+	W_EFER | BIT(1),
+	W_EFER | BIT(32),
+	W_EFER | BIT(63),
+	W_EFER | BIT(9),
 };
 static const u64 msr_values[12] = {
-	0, 0, 1, ~0ull, 0x0000800000000000, 0xffff800000000000, 0x00007fffffffffff, 0x0023001000000000, 0x100000000,
-	0x0606060606060606, 0x0007040600070406, 0xffff7fffffffffff,
+	0,
+	0,
+	1,
+	~0ull,
+	0x0000800000000000,
+	0xffff800000000000,
+	0x00007fffffffffff,
+	0x0023001000000000,
+	0x100000000,
+	0x0606060606060606,
+	0x0007040600070406,
+	0xffff7fffffffffff,
 };
 
 // RDMSR alone, or WRMSR and back.
@@ -120,18 +142,38 @@ void make_msr(unsigned i, struct sys_case *c)
 }
 
 static const u64 cr0_values[18] = {
-	W_CR0, W_CR0 | CR0_TS, W_CR0 | CR0_EM, W_CR0 | CR0_CD, W_CR0 | CR0_CD | CR0_NW, W_CR0 | CR0_NW, W_CR0 & ~CR0_WP,
-	W_CR0 & ~CR0_NE, W_CR0 & ~CR0_AM, W_CR0 & ~CR0_MP, W_CR0 & ~CR0_ET, W_CR0 | BIT(6), W_CR0 | BIT(17), W_CR0 | BIT(32),
-	W_CR0 | BIT(63), W_CR0 & ~CR0_PE, W_CR0 & ~CR0_PG, W_CR0 | CR0_TS | CR0_EM | BIT(28),
+	W_CR0,           W_CR0 | CR0_TS,          W_CR0 | CR0_EM,
+	W_CR0 | CR0_CD,  W_CR0 | CR0_CD | CR0_NW, W_CR0 | CR0_NW,
+	W_CR0 & ~CR0_WP, W_CR0 & ~CR0_NE,         W_CR0 & ~CR0_AM,
+	W_CR0 & ~CR0_MP, W_CR0 & ~CR0_ET,         W_CR0 | BIT(6),
+	W_CR0 | BIT(17), W_CR0 | BIT(32),         W_CR0 | BIT(63),
+	W_CR0 & ~CR0_PE, W_CR0 & ~CR0_PG,         W_CR0 | CR0_TS | CR0_EM | BIT(28),
 };
 static const u64 cr4_toggles[18] = {
-	0, CR4_VME, CR4_PVI, CR4_TSD, CR4_DE, CR4_PSE, CR4_PAE, CR4_MCE, CR4_PGE, CR4_PCE, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_UMIP,
-	CR4_LA57, CR4_FSGSBASE, CR4_OSXSAVE, CR4_SMEP | CR4_SMAP, BIT(32),
+	0,
+	CR4_VME,
+	CR4_PVI,
+	CR4_TSD,
+	CR4_DE,
+	CR4_PSE,
+	CR4_PAE,
+	CR4_MCE,
+	CR4_PGE,
+	CR4_PCE,
+	CR4_OSFXSR,
+	CR4_OSXMMEXCPT,
+	CR4_UMIP,
+	CR4_LA57,
+	CR4_FSGSBASE,
+	CR4_OSXSAVE,
+	CR4_SMEP | CR4_SMAP,
+	BIT(32),
 };
 static const u64 plain_values[18] = {
 	0, 1, 15, 16, 0x100, ~0ull, 0xffffffff, 0x100000000, 5, 7, 8, 14, 0x8000000000000000, 0xdeadbeef, 2, 3, 4, 9,
 };
-static const u64 cr3_bits[18] = {0, 8, 16, 24, 1, 0xfff, BIT(52), BIT(62), BIT(63), BIT(51), 0x18, 4, 2, 0x800, 0x400, 0x200, 0x100, 0x80};
+static const u64 cr3_bits[18] = {0,       8,    16, 24, 1,     0xfff, BIT(52), BIT(62), BIT(63),
+				 BIT(51), 0x18, 4,  2,  0x800, 0x400, 0x200,   0x100,   0x80};
 
 static void cr_value(struct sys_case *c, unsigned n, unsigned i)
 {
@@ -216,7 +258,8 @@ void make_syscall(unsigned i, struct sys_case *c)
 
 	case_init(c, e);
 	c->sfmask = masks[digit(&i, 6)];
-	c->flags = (flag_values[digit(&i, 8)] & (RFL_ARITH | RFL_IF | RFL_IOPL | RFL_NT | RFL_AC | RFL_ID | RFL_DF)) | RFL_FIXED;
+	c->flags = (flag_values[digit(&i, 8)] & (RFL_ARITH | RFL_IF | RFL_IOPL | RFL_NT | RFL_AC | RFL_ID | RFL_DF)) |
+		   RFL_FIXED;
 	if (i)
 		c->efer &= ~EFER_SCE;
 	c->gpr[R_RSP] = W_KSTACK + W_STACK_AT;
@@ -225,8 +268,9 @@ void make_syscall(unsigned i, struct sys_case *c)
 
 void make_sysret(unsigned i, struct sys_case *c)
 {
-	static const u64 rcx[8] = {W_UCODE + 0x300, W_KCODE + 0x300, W_HOLE, 0x0000800000000000, 0xffff7fffffffffff,
-				   0x00007fffffffffff, 0x100000000 + W_UCODE, 0xffff800000000000};
+	static const u64 rcx[8] = {W_UCODE + 0x300,       W_KCODE + 0x300,    W_HOLE,
+				   0x0000800000000000,    0xffff7fffffffffff, 0x00007fffffffffff,
+				   0x100000000 + W_UCODE, 0xffff800000000000};
 	enum entry e = digit(&i, ENTRIES);
 	unsigned wide = digit(&i, 2);
 
@@ -259,14 +303,25 @@ void make_sysenter(unsigned i, struct sys_case *c)
 
 void make_bases(unsigned i, struct sys_case *c)
 {
-	static const u64 values[10] = {0, 1, ~0ull, 0x00007fffffffffff, 0x0000800000000000, 0xffff7fffffffffff,
-				       0xffff800000000000, 0x8000000000000000, 0x12345678, W_DATA};
+	static const u64 values[10] = {0,
+				       1,
+				       ~0ull,
+				       0x00007fffffffffff,
+				       0x0000800000000000,
+				       0xffff7fffffffffff,
+				       0xffff800000000000,
+				       0x8000000000000000,
+				       0x12345678,
+				       W_DATA};
 	static const struct op ops[8] = {
 		{5, {0xf3, 0x48, 0x0f, 0xae, 0xd1}}, // WRFSBASE rcx
 		{5, {0xf3, 0x48, 0x0f, 0xae, 0xd9}}, // WRGSBASE rcx
-		{4, {0xf3, 0x0f, 0xae, 0xd1}}, {4, {0xf3, 0x0f, 0xae, 0xd9}},
-		{5, {0xf3, 0x48, 0x0f, 0xae, 0xc0}}, {4, {0xf3, 0x0f, 0xae, 0xc8}}, // RDFSBASE rax, RDGSBASE eax
-		{3, {0x0f, 0x01, 0xf8}}, {4, {0x66, 0x65, 0x8b, 0x01}}, // SWAPGS; MOV ax, gs:[rcx]
+		{4, {0xf3, 0x0f, 0xae, 0xd1}},
+		{4, {0xf3, 0x0f, 0xae, 0xd9}},
+		{5, {0xf3, 0x48, 0x0f, 0xae, 0xc0}},
+		{4, {0xf3, 0x0f, 0xae, 0xc8}}, // RDFSBASE rax, RDGSBASE eax
+		{3, {0x0f, 0x01, 0xf8}},
+		{4, {0x66, 0x65, 0x8b, 0x01}}, // SWAPGS; MOV ax, gs:[rcx]
 	};
 	enum entry e = digit(&i, ENTRIES);
 	unsigned op = digit(&i, 8);

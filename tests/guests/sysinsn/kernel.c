@@ -55,11 +55,11 @@ static void wrmsr(u32 msr, u64 v)
 	__asm__ volatile("wrmsr" : : "c"(msr), "a"((u32)v), "d"((u32)(v >> 32)));
 }
 
-#define READ(reg)                                                       \
-	({                                                              \
-		u64 v_;                                                 \
-		__asm__ volatile("mov %%" #reg ", %0" : "=r"(v_));      \
-		v_;                                                     \
+#define READ(reg)                                                  \
+	({                                                         \
+		u64 v_;                                            \
+		__asm__ volatile("mov %%" #reg ", %0" : "=r"(v_)); \
+		v_;                                                \
 	})
 #define WRITE(reg, v) __asm__ volatile("mov %0, %%" #reg : : "r"((u64)(v)) : "memory")
 
@@ -93,7 +93,10 @@ static void store_table(bool gdt, u64 *base, u64 *limit)
 
 static void reload_cs(void)
 {
-	__asm__ volatile("pushq %0\n\tleaq 1f(%%rip), %%rax\n\tpushq %%rax\n\tlretq\n1:" : : "i"(S_KCS) : "rax", "memory");
+	__asm__ volatile("pushq %0\n\tleaq 1f(%%rip), %%rax\n\tpushq %%rax\n\tlretq\n1:"
+			 :
+			 : "i"(S_KCS)
+			 : "rax", "memory");
 	__asm__ volatile("mov %0, %%ss" : : "r"(S_KDS));
 }
 
@@ -171,7 +174,8 @@ static void load_registers(const struct sys_case *c)
 	WRITE(cr2, c->cr2);
 	WRITE(cr8, c->cr8);
 	__asm__ volatile("mov %0, %%ds; mov %1, %%es; mov %2, %%fs; mov %3, %%gs"
-			 : : "r"(c->ds), "r"(c->es), "r"(c->fs), "r"(c->gs));
+			 :
+			 : "r"(c->ds), "r"(c->es), "r"(c->fs), "r"(c->gs));
 	wrmsr(MSR_FS_BASE, c->fs_base);
 	wrmsr(MSR_GS_BASE, c->gs_base);
 	wrmsr(MSR_KERNEL_GS_BASE, c->kernel_gs_base);

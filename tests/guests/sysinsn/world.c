@@ -119,16 +119,20 @@ static void ldt(u8 *image)
 
 u64 world_gate_low(u16 selector, u64 offset, unsigned ist, unsigned access)
 {
-	return (offset & 0xffff) | (u64)selector << 16 | (u64)ist << 32 | (u64)access << 40 | (offset >> 16 & 0xffff) << 48;
+	return (offset & 0xffff) | (u64)selector << 16 | (u64)ist << 32 | (u64)access << 40 |
+	       (offset >> 16 & 0xffff) << 48;
 }
 
 // Vectors 3, 4 and 0x80 on are open to ring 3; double fault and one more run on IST stacks; odd user vectors are trap gates.
 static void idt(u8 *image)
 {
 	for (unsigned v = 0; v < 256; v++) {
-		unsigned dpl = v == VEC_BP || v == VEC_OF || v >= 0x80 ? 3 : 0, ist = v == VEC_DF ? 1 : v == 0x90 ? 2 : 0;
+		unsigned dpl = v == VEC_BP || v == VEC_OF || v >= 0x80 ? 3 : 0, ist = v == VEC_DF ? 1
+										      : v == 0x90 ? 2
+												  : 0;
 
-		put(image, W_IDT + v * 16, world_gate_low(S_KCS, world_stub(v), ist, A_P | dpl << 5 | 14 | (v > 0x20 && (v & 1))));
+		put(image, W_IDT + v * 16,
+		    world_gate_low(S_KCS, world_stub(v), ist, A_P | dpl << 5 | 14 | (v > 0x20 && (v & 1))));
 		put(image, W_IDT + v * 16 + 8, 0);
 	}
 }
@@ -199,8 +203,9 @@ void world_build(u8 *image)
 
 u16 world_selector(unsigned i)
 {
-	static const u16 fixed[] = {0, S_KCS, S_KDS, S_UCS32, S_UDS, S_UCS, S_KCS32, 0x38, S_TSS, S_TSS + 8, S_LDT,
-				    S_LDT + 8, 0x0c, 0x14, 0x1c, 0x24, 0x2c, 0x34, 0x04, T_END * 8, 0xfff8, 0xfffc};
+	static const u16 fixed[] = {0,     S_KCS,     S_KDS, S_UCS32,   S_UDS,  S_UCS, S_KCS32, 0x38,
+				    S_TSS, S_TSS + 8, S_LDT, S_LDT + 8, 0x0c,   0x14,  0x1c,    0x24,
+				    0x2c,  0x34,      0x04,  T_END * 8, 0xfff8, 0xfffc};
 
 	_Static_assert(ARRAY_SIZE(fixed) == 22, "WORLD_SELECTORS");
 	return i < ARRAY_SIZE(fixed) ? fixed[i] & 0xfffc : (u16)((T_FLAT0 + i - ARRAY_SIZE(fixed)) * 8);

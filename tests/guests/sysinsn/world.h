@@ -11,11 +11,11 @@
 #define W_PML4 (WORLD + 0x0000)
 #define W_PDPT (WORLD + 0x1000)
 #define W_PD (WORLD + 0x2000)
-#define W_PT (WORLD + 0x3000)      // from here on restored before each case
+#define W_PT (WORLD + 0x3000) // from here on restored before each case
 #define W_GDT (WORLD + 0x4000)
 #define W_LDT (WORLD + 0x5000)
 #define W_IDT (WORLD + 0x6000)
-#define W_TSS (WORLD + 0x7000)     // with an I/O bitmap: three pages
+#define W_TSS (WORLD + 0x7000) // with an I/O bitmap: three pages
 #define W_TSS2 (WORLD + 0xa000)
 #define W_DATA (WORLD + 0xb000)    // user, writable
 #define W_RODATA (WORLD + 0xc000)  // user, read-only
@@ -24,18 +24,18 @@
 #define W_USTACK (WORLD + 0xf000)  // user, writable
 #define W_KSTACK (WORLD + 0x10000) // stack of ring-0 cases
 #define W_RESTORED_END (WORLD + 0x11000)
-#define W_RSP0 (WORLD + 0x11000)   // pages under the TSS's stack pointers
+#define W_RSP0 (WORLD + 0x11000) // pages under the TSS's stack pointers
 #define W_IST1 (WORLD + 0x12000)
 #define W_IST2 (WORLD + 0x13000)
 #define W_IST3 (WORLD + 0x14000)
-#define W_SAVE (WORLD + 0x15000)   // registers at handler entry
-#define W_STUBS (WORLD + 0x16000)  // 256 entry stubs of 32 bytes: two pages
-#define W_KCODE (WORLD + 0x18000)  // supervisor code page, INT3 where there is nothing else
-#define W_UCODE (WORLD + 0x19000)  // user code page, the same
+#define W_SAVE (WORLD + 0x15000)  // registers at handler entry
+#define W_STUBS (WORLD + 0x16000) // 256 entry stubs of 32 bytes: two pages
+#define W_KCODE (WORLD + 0x18000) // supervisor code page, INT3 where there is nothing else
+#define W_UCODE (WORLD + 0x19000) // user code page, the same
 #define W_SIZE 0x1a000u
-#define W_CODE_ALIAS 0x2000u       // the code pages are mapped writable this far behind
-#define W_CODE_AT 0x100u           // a case's bytes are here in its code page
-#define W_STACK_AT 0x800u          // and its stack pointer here
+#define W_CODE_ALIAS 0x2000u // the code pages are mapped writable this far behind
+#define W_CODE_AT 0x100u     // a case's bytes are here in its code page
+#define W_STACK_AT 0x800u    // and its stack pointer here
 #define W_STUB_SIZE 32u
 
 // Selectors of the fixed descriptors.
@@ -49,17 +49,17 @@
 #define S_LDT 0x50u
 
 // Slots of the GDT under test, in descriptors of 8 bytes. Sixteen types each.
-#define T_FLAT0 16u                   // present, DPL 0: code is 64-bit, data flat (expand-down: from 4 MiB on)
-#define T_FLAT3 32u                   // DPL 3
-#define T_SMALL0 48u                  // DPL 0: code is 32-bit, data 4 KiB at W_DATA
+#define T_FLAT0 16u  // present, DPL 0: code is 64-bit, data flat (expand-down: from 4 MiB on)
+#define T_FLAT3 32u  // DPL 3
+#define T_SMALL0 48u // DPL 0: code is 32-bit, data 4 KiB at W_DATA
 #define T_SMALL3 64u
-#define T_ABSENT0 80u                 // as T_FLAT0, not present
+#define T_ABSENT0 80u // as T_FLAT0, not present
 #define T_ABSENT3 96u
-#define T_CODE16 112u                 // 8 types of 16-bit code, DPL 3
-#define T_CODELD 120u                 // 8 types of code with L and D set, DPL 0
-#define T_SYS0 128u                   // 16 system types in two slots each, DPL 0
+#define T_CODE16 112u // 8 types of 16-bit code, DPL 3
+#define T_CODELD 120u // 8 types of code with L and D set, DPL 0
+#define T_SYS0 128u   // 16 system types in two slots each, DPL 0
 #define T_SYS3 160u
-#define T_ODD 192u                    // LDT absent; TSS absent; TSS far away; LDT non-canonical; DPL 1 and 2 data; DPL 1 code
+#define T_ODD 192u // LDT absent; TSS absent; TSS far away; LDT non-canonical; DPL 1 and 2 data; DPL 1 code
 #define T_END 208u
 #define GDT_LIMIT (T_END * 8 - 1)
 
