@@ -32,7 +32,7 @@
 #define GATE_LINKS (GATE_BASE + 0x50000000) // R: link slots, u64 each, 64 MiB of addresses
 #define GATE_LINKS_MAX 0x4000000
 #define GATE_IBTC (GATE_BASE + 0x58000000) // R: indirect-jump table, IBTC_ENTRIES u64
-#define IBTC_BITS 16                       // index: low 16 bits of the guest RIP
+#define IBTC_BITS 13                       // index: low 13 bits of the guest RIP
 #define IBTC_ENTRIES (1 << IBTC_BITS)
 
 // Our selectors in every GDT in use (RPL included). The guest's own indices stay the guest's.

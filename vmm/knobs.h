@@ -11,6 +11,7 @@ struct vmm_knobs {
 	u64 block_limit;         // bt.limit=N: translate only the first N blocks, emulate the rest
 	bool count_instructions; // bt.count=1: count kernel instructions executed in translated code; debug builds do by default
 	bool audit;              // mmu.audit=1: audit the shadow at each CR3 load
+	bool no_markers;         // mmu.markers=0: no guest fault is reflected by the gate
 	u64 oos;                 // mmu.oos=N: leaf page tables out of sync at most; 0, the default: none
 	u64 oos_after;           // mmu.oos_after=N: emulated writes in a row before that
 };

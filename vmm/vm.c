@@ -163,6 +163,12 @@ static void tune_shadow(struct shadow *s)
 	shadow_tune(s, &k);
 }
 
+// CPUID leaf 0x80000008; 36 where there is none.
+static unsigned physical_address_bits(void)
+{
+	return cpu_features.max_ext_leaf >= 0x80000008 ? cpuid(0x80000008, 0).eax & 0xff : 36;
+}
+
 static bool start_shadow(struct vm *vm)
 {
 	struct shadow_config c = {
@@ -170,6 +176,7 @@ static bool start_shadow(struct vm *vm)
 		.ctx = vm,
 		.ppn_limit = vm->ppn_limit,
 		.gate_l3 = vm->vcpu.gate.l3,
+		.markers = physical_address_bits() < 52 && !vmm_knobs.no_markers,
 		.max_tables = vm->shadow_table_limit,
 		.memory = vm->shadow_memory,
 		.memory_size = vm->shadow_memory_size,

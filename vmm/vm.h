@@ -67,6 +67,7 @@ struct vcpu {
 	bool resume_raw;    // nothing changed: run on at the saved machine state
 	u64 cache_generation, root_generation;
 	u64 reflect_rip; // guest's page-fault handler if faults may be reflected, else 0
+	u64 marker_seen; // gate.page's marker_cr2 when a table was last written
 	u32 reflect_wait;
 	bool attention;    // time, devices or interrupts are to be looked at before the next entry
 	bool console_open; // translated code may put console bytes into gate.page

@@ -70,7 +70,7 @@ static void reset(struct bt *bt)
 {
 	bt->generation++;
 	bt->code_used = bt->second ? 2 * BT_SECOND_SIZE : 0;
-	for (u32 i = 0; bt->second && i < IBTC_ENTRIES; i++)
+	for (u32 i = 0; bt->second && i < BT_SECOND_ENTRIES; i++)
 		bt->second[i] = BT_SECOND_NONE;
 	bt->block_count = bt->slot_count = bt->range_count = bt->map_count = 0;
 	memset(bt->hash, 0xff, (bt->hash_mask + 1ull) * 4);
@@ -86,7 +86,7 @@ struct bt *bt_create(const struct bt_config *config)
 	struct carver c = {(u8 *)ROUND_UP((uintptr_t)config->meta, 64), (u8 *)config->meta + config->meta_size};
 	struct bt *bt;
 
-	assert(!(config->ibtc_base & ((8ull << IBTC_BITS) - 1)) && !(config->code_base & 15));
+	assert(!(config->ibtc_base & 0xffff) && !(config->code_base & 15));
 	if (config->meta_size < 64 || config->code_size < 4 * BT_BLOCK_MAX)
 		return NULL;
 	bt = carve(&c, sizeof(*bt));
@@ -397,7 +397,7 @@ void bt_link(struct bt *bt, u32 slot, u64 entry)
 
 static u32 second_index(u64 guest_rip)
 {
-	return (u32)(guest_rip >> 8) & (IBTC_ENTRIES - 1);
+	return (u32)(guest_rip >> 8) & (BT_SECOND_ENTRIES - 1);
 }
 
 // The block that loses its place in the first table moves to the second.
@@ -410,7 +410,7 @@ static void demote(struct bt *bt, u64 entry)
 		return;
 	i = second_index(b->guest_rip);
 	*(volatile u64 *)&bt->second[i] = BT_SECOND_NONE;
-	*(volatile u64 *)&bt->second[i + IBTC_ENTRIES] = bt->config.code_base + b->code + b->hit;
+	*(volatile u64 *)&bt->second[i + BT_SECOND_ENTRIES] = bt->config.code_base + b->code + b->hit;
 	*(volatile u64 *)&bt->second[i] = -b->guest_rip;
 }
 
@@ -534,13 +534,13 @@ void bt_audit(const struct bt *bt)
 		assert(bt->config.ibtc[i] == bt->config.code_base + bt->block[b].code);
 		assert(b == 0 || (bt->block[b].guest_rip & (IBTC_ENTRIES - 1)) == i);
 	}
-	for (u32 i = 0; bt->second && i < IBTC_ENTRIES; i++) {
+	for (u32 i = 0; bt->second && i < BT_SECOND_ENTRIES; i++) {
 		u32 b;
 
 		if (bt->second[i] == BT_SECOND_NONE)
 			continue;
 		b = bt_lookup(bt, -bt->second[i]);
-		assert(b != BT_NONE && bt->second[i + IBTC_ENTRIES] == bt->config.code_base + bt->block[b].code + bt->block[b].hit);
+		assert(b != BT_NONE && bt->second[i + BT_SECOND_ENTRIES] == bt->config.code_base + bt->block[b].code + bt->block[b].hit);
 	}
 	bt_audit_pages(bt);
 }

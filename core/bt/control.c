@@ -2,7 +2,7 @@
 // Templates of control transfers.
 //
 // A direct exit is `jmp [slot]`. An indirect transfer puts its target into rcx (rax and rcx spilled: "dispatch state") and
-// jumps through the IBTC, indexed by the target's low 16 bits, to some block's indirect entry. That compares without
+// jumps through the IBTC, indexed by the target's low 13 bits, to some block's indirect entry. That compares without
 // flags (LEA, JRCXZ) and either restores both registers and falls into the block, or goes to the common miss stub.
 // Pushes hold guest return addresses. No template touches flags.
 #include "core/bt/internal.h"
@@ -139,12 +139,14 @@ void bt_emit_indirect_entry(struct bt_emit *e)
 	bt_unspill(e, R_RAX);
 }
 
+// The table is small, 16 pages: each of them is a TLB miss after a world switch. What does not fit is found by the second one.
 void bt_emit_dispatch(struct bt_emit *e)
 {
-	bt_put(e, "\x48\xb8", 2); // mov rax, table / 8
-	bt_put64(e, e->bt->config.ibtc_base >> 3);
-	bt_put(e, "\x66\x89\xc8", 3);             // mov ax, cx
-	bt_put(e, "\xff\x24\xc5\0\0\0\0", 7);     // jmp [rax * 8]
+	_Static_assert(IBTC_BITS == 13, "lea ax keeps 16 bits: 13 of index, 3 of scale");
+	bt_put(e, "\x48\xb8", 2); // mov rax, table
+	bt_put64(e, e->bt->config.ibtc_base);
+	bt_put(e, "\x66\x8d\x04\xcd\0\0\0\0", 8); // lea ax, [rcx * 8]
+	bt_put(e, "\xff\x20", 2);                   // jmp [rax]
 }
 
 // Jump through a slot, its stub right behind. The range of the jump is the caller's.

@@ -32,7 +32,8 @@
 #define BT_TAILS_MAX 192
 #define BT_GRAIN_SHIFT 6
 #define BT_MISS_FILTER 64
-#define BT_SECOND_SIZE (8ull << IBTC_BITS) // bytes of either half of the second look-up table
+#define BT_SECOND_ENTRIES 65536u               // by bits 8 to 23 of the target
+#define BT_SECOND_SIZE (8ull * BT_SECOND_ENTRIES) // bytes of either half of the second look-up table
 #define BT_SECOND_NONE 1ull // a tag that no canonical RIP matches
 #define BT_LANDING_LEN 1 // guest bytes a landing block claims: its first instruction starts there
 

@@ -485,9 +485,9 @@ static void loops_stay_inside(void **state)
 static void table_serves_the_latest_and_demotes(void **state)
 {
 	u64 one = BASE, two = BASE + 0x100;
-	u64 *entry = &w.config.ibtc[one & 0xffff];
+	u64 *entry = &w.config.ibtc[one & (IBTC_ENTRIES - 1)];
 
-	// Two addresses with one index: BASE and LOW share their low 16 bits.
+	// Two addresses with one index: BASE and LOW share their low bits.
 	enter(one);
 	bt_fill_ibtc(w.bt, one);
 	bt_audit(w.bt);
