@@ -49,7 +49,7 @@ QUIRK(iopl)
 		is |= accept_bits(m, e, fields[i], RFL_IOPL);
 	if (is && in_group(group, "flags") &&
 	    (c->code[0] == 0x9c || c->code[1] == 0x9c)) { // PUSHF; the machine's IF is set
-		accept_bits(m, e, O_ustack_word, (RFL_IOPL | RFL_IF) * 0x100000001);
+		accept_bits(m, e, O_ustack_word, (RFL_IOPL | RFL_IF) * 0x0001000100010001);
 		accept(m, e, O_ustack_sum);
 		accept(m, e, O_stack0);
 	}
@@ -168,6 +168,14 @@ QUIRK(hypercall)
 	return is && !user(c->entry) && m->f[O_vector] == VEC_BP && e->f[O_vector] == VEC_UD && accept_all(m, e);
 }
 
+// QEMU runs it natively up to a page fault, which the hypervisor answers with what the instruction deserves.
+QUIRK(lock_enter)
+{
+	bool is = in_group(group, "lock") && c->code[1] == 0xc8;
+
+	return is && (accept(m, e, O_ustack_at) | accept(m, e, O_ustack_word) | accept(m, e, O_ustack_sum));
+}
+
 const struct quirk guest_quirks[] = {
 	{"SS", "the kernel's stack segment as it sees it follows STAR; it is never null", 1118, ss_kept},
 	{"IOPL", "is a variable that IRET to ring 3 and ring 3 itself do not change", 165, iopl},
@@ -186,5 +194,6 @@ const struct quirk guest_quirks[] = {
 	{"SFMASK", "has 32 bits", 4, sfmask_high},
 	{"VIF, VIP", "IRET and SYSRET leave them alone", 1, vif},
 	{"VMCALL, VMMCALL", "are served: the guest sees KVM's interface", 1, hypercall},
+	{"LOCK ENTER", "has pushed before it is #UD", 0, lock_enter},
 };
 const unsigned guest_quirk_count = ARRAY_SIZE(guest_quirks);
