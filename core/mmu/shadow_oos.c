@@ -72,7 +72,8 @@ bool oos_start(struct shadow *s, struct frame *f)
 	s->oos_count++;
 	t->unsynced = (u8)(place + 1);
 	f->unsynced = true;
-	table_unmark(t);
+	if (!(s->plant & PLANT_KEEP_MARKERS))
+		table_unmark(t);
 	memcpy(oos_copy(s, t), guest, PAGE_SIZE);
 	s->stats.unsyncs++;
 	return true;

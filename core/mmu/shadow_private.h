@@ -89,6 +89,7 @@ enum {
 	PLANT_SKIP_INVLPG = 32,
 	PLANT_SKIP_REPROTECT = 64,
 	PLANT_SKIP_RAISE = 128,
+	PLANT_KEEP_MARKERS = 256, // when a table goes out of sync
 };
 
 struct shadow {

@@ -62,6 +62,7 @@ struct exercise {
 	unsigned failures;
 	char first[256];
 	u64 accesses, hits, steps, native, stale;
+	u64 marked; // faults that a marker told
 };
 
 static void ex_fail(struct exercise *x, const char *fmt, ...)
@@ -272,6 +273,12 @@ static u64 ex_walk_shadow(struct exercise *x, u64 va)
 		e = x->pool[(table - EX_SHADOW) * SLOTS + (va >> shift & 511)];
 		if (!(e & PTE_P))
 			return 0;
+		if (shift == 12 && e == ENTRY_MARKER) { // the gate would give this fault to the guest
+			x->marked++;
+			if (ex_walk_guest(x, va, PF_U).code & PF_P)
+				ex_fail(x, "marker for %lx, where the guest's tables say no not-present fault", (unsigned long)va);
+			return 0;
+		}
 		rights &= e;
 		nx |= e & PTE_NX;
 		table = (e & PTE_ADDR) >> 12;
@@ -737,7 +744,8 @@ static struct exercise *ex_create(u64 (*random)(void *ctx), void *random_ctx, u3
 {
 	struct exercise *x = calloc(1, sizeof(*x));
 	struct shadow_config c = {
-		.ports = &ex_ports, .ctx = x, .ppn_limit = EX_PPNS, .max_tables = max_tables, .gate_l3 = EX_GATE_MPN};
+		.ports = &ex_ports, .ctx = x, .ppn_limit = EX_PPNS, .max_tables = max_tables, .gate_l3 = EX_GATE_MPN,
+		.markers = true};
 
 	x->random = random;
 	x->random_ctx = random_ctx;

@@ -99,6 +99,7 @@ static void test_planted(void **state)
 	planted(PLANT_SKIP_SYNC, 20000, 5);
 	planted(PLANT_SKIP_INVLPG, 20000, 5);
 	planted(PLANT_SKIP_REPROTECT, 5000, 5);
+	planted(PLANT_KEEP_MARKERS, 20000, 5);
 	planted(PLANT_SKIP_RAISE, 50000, 1); // rare by chance; test_unsynced_raise is certain
 }
 
