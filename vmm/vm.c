@@ -18,9 +18,9 @@
 
 #define LOW_RAM_MAX (3 * GIB)
 #define HIGH_RAM_BASE (4 * GIB)
-#define TC_CODE_BYTES (32 * MIB)
-#define TC_LINK_BYTES (8 * MIB)
-#define TC_META_BYTES (48 * MIB)
+#define TC_CODE_BYTES (16 * MIB)
+#define TC_LINK_BYTES (4 * MIB)
+#define TC_META_BYTES (16 * MIB)
 
 static const char *const end_names[] = {
 	[END_NONE] = "running", [END_POWER_OFF] = TZ_END_POWEROFF, [END_RESET] = TZ_END_RESET,
