@@ -160,6 +160,8 @@ static void tune_shadow(struct shadow *s)
 	k.oos_max = vmm_knobs.oos == KNOB_UNSET ? 0 : (u32)vmm_knobs.oos;
 	if (vmm_knobs.oos_after != KNOB_UNSET)
 		k.oos_after = (u32)vmm_knobs.oos_after;
+	if (vmm_knobs.no_prefetch)
+		k.leaf_run = k.direct_run = 0;
 	shadow_tune(s, &k);
 }
 
