@@ -50,8 +50,8 @@ static struct x86_fault fault_of(unsigned vector, u64 error)
 	return (struct x86_fault){.vector = (u8)vector, .has_error = vector_has_error_code(vector), .error = (u32)error};
 }
 
-// Runs one instruction in the emulator and delivers what it raises.
-void vcpu_emulate(struct vcpu *v)
+// Runs one instruction in the emulator and delivers what it raises. False: the emulator does not know it; nothing has changed.
+static bool emulate(struct vcpu *v)
 {
 	enum emul_result r;
 
@@ -64,7 +64,13 @@ void vcpu_emulate(struct vcpu *v)
 		struct x86_fault fault = v->emul.fault;
 
 		vcpu_inject(v, &fault, false, false);
-	} else if (r == EMUL_UNSUPPORTED) {
+	}
+	return r != EMUL_UNSUPPORTED;
+}
+
+void vcpu_emulate(struct vcpu *v)
+{
+	if (!emulate(v)) {
 		u8 bytes[15] = {0};
 		struct x86_fault fault;
 
@@ -74,7 +80,19 @@ void vcpu_emulate(struct vcpu *v)
 	}
 }
 
-// The same fault again and again means that filling the shadow does not help: a bug of ours, better loud than endless.
+// A store that the emulator does not know (FXSAVE, vector registers) met a protected frame: the frame is no page table and no
+// code any more, so that the machine can do it. False: it stays protected for another reason.
+static bool unprotect(struct vcpu *v, u64 gpa)
+{
+	struct vm *vm = v->vm;
+	ppn_t ppn = gpa >> PAGE_SHIFT;
+
+	bt_invalidate(vm->bt, ppn, 0, PAGE_SIZE);
+	shadow_drop_frame(vm->shadow, ppn);
+	return !shadow_is_table(vm->shadow, ppn) && !shadow_watched(vm->shadow, ppn);
+}
+
+// The same fault again and again means that filling the shadow does not help: better the end of this VM than endless.
 static void watch_repeats(struct vcpu *v, u64 va)
 {
 	const struct vcpu_page *p = v->gate.page;
@@ -85,7 +103,7 @@ static void watch_repeats(struct vcpu *v, u64 va)
 		v->same_fault_count = 0;
 	} else if (++v->same_fault_count == 64) {
 		check_log_walk(v, va);
-		panic("one hidden fault for ever: rip %lx va %lx error %lx", p->rip, va, p->error);
+		vm_end(v->vm, END_CRASH, 0, "one hidden fault for ever: rip %lx va %lx error %lx", p->rip, va, p->error);
 	}
 }
 
@@ -130,7 +148,10 @@ static void page_fault(struct vcpu *v)
 		}
 		regs_from_machine(v, true);
 		rip = v->cpu.rip;
-		vcpu_emulate(v);
+		if (why == EXIT_MMIO || !w.present)
+			vcpu_emulate(v);
+		else if (!emulate(v) && !unprotect(v, w.gpa))
+			vm_end(v->vm, END_CRASH, 0, "cannot emulate the store at %lx to a protected page", rip);
 		count_site(v, why, rip);
 		return;
 	}
