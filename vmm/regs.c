@@ -50,6 +50,7 @@ void regs_from_machine(struct vcpu *v, bool is_fault)
 		c->gpr[i] = p->gpr[i];
 	c->gpr[R_RSP] = p->rsp;
 	c->rip = p->rip;
+	c->cr2 = p->guest_cr2; // the gate may have reflected a fault since
 	c->rflags = (p->rflags & RFL_REAL_KEEP) | RFL_FIXED | iopl;
 	if (saved_rpl(v) == 3) {
 		c->rflags |= p->vif & RFL_IF;
