@@ -9,6 +9,7 @@
 #include "machine/cpu/traps.h"
 #include "machine/irq/time.h"
 #include "vmm/check.h"
+#include "vmm/lockstep.h"
 
 static const char *const reason_names[EXIT_REASONS] = {
 	[EXIT_PAGE_FAULT_HIDDEN] = "hidden_fault", [EXIT_PAGE_FAULT_GUEST] = "guest_fault",
@@ -172,6 +173,7 @@ static void translated_exit(struct vcpu *v)
 	// Exits leave exact state: only RIP is told by the exit itself.
 	p->rip = x.kind == BT_EXIT_INDIRECT ? p->target : x.guest_rip;
 	regs_from_machine(v, false);
+	lockstep_check(v);
 	switch (x.kind) {
 	case BT_EXIT_LINK:
 		exit_is(v, EXIT_LINK);

@@ -10,6 +10,9 @@
 struct vmm_knobs {
 	u64 block_limit;         // bt.limit=N: translate only the first N blocks, emulate the rest
 	bool count_instructions; // bt.count=1: count kernel instructions executed in translated code; debug builds do by default
+	u64 compare;             // bt.compare=N: run the first N blocks in the emulator too and compare
+	u64 compare_from;        // bt.compare_from=M: after M entries that are not compared
+	u64 plant;               // bt.plant=K: a deliberate mistake of the translator (BT_PLANT_*), to see it found
 	bool audit;              // mmu.audit=1: audit the shadow at each CR3 load
 	bool no_markers;         // mmu.markers=0: no guest fault is reflected by the gate
 	bool no_prefetch;        // mmu.prefetch=0: a hidden fault fills the one entry that it needs

@@ -9,6 +9,7 @@
 #include "machine/mm/frames.h"
 #include "vmm/control.h"
 #include "vmm/knobs.h"
+#include "vmm/lockstep.h"
 #include "vmm/service.h"
 #include "vmm/vm.h"
 
@@ -42,6 +43,9 @@ static void read_knobs(const struct boot_info *bi)
 {
 	vmm_knobs.block_limit = number(bi, "bt.limit");
 	vmm_knobs.count_instructions = number_or(bi, "bt.count", COUNT_BY_DEFAULT);
+	vmm_knobs.compare = number(bi, "bt.compare");
+	vmm_knobs.compare_from = number(bi, "bt.compare_from");
+	vmm_knobs.plant = number(bi, "bt.plant");
 	vmm_knobs.audit = number(bi, "mmu.audit");
 	vmm_knobs.no_markers = number_or(bi, "mmu.markers", 1) == 0;
 	vmm_knobs.no_prefetch = number_or(bi, "mmu.prefetch", 1) == 0;
@@ -87,6 +91,7 @@ static void run_vm(const struct bundle *bundle, const struct vm_config *config)
 		if (vm_restart(vm, bundle))
 			vcpu_run(&vm->vcpu);
 	}
+	lockstep_log(config->name);
 	service_vm_ended(vm);
 }
 

@@ -10,6 +10,7 @@
 #include "machine/irq/time.h"
 #include "machine/mm/frames.h"
 #include "vmm/check.h"
+#include "vmm/lockstep.h"
 #include "vmm/service.h"
 
 // How long emulation may go on before devices and the control channel are looked at again.
@@ -94,6 +95,7 @@ static void attend(struct vcpu *v)
 	u64 now = time_ns();
 
 	v->attention = false;
+	lockstep_drop(); // devices may write memory
 	service(v, now);
 	platform_take_eoi(p);
 	devices_advance(v, now);
@@ -123,6 +125,7 @@ static bool runs_translated(const struct x86_cpu *c)
 // Emulates until translated or user code can run. False: the VM ended, halted or is to be looked after first.
 static bool prepare(struct vcpu *v)
 {
+	lockstep_forget(v);
 	for (unsigned i = 0; i < EMULATE_BURST; i++) {
 		struct x86_cpu *c = &v->cpu;
 		u64 entry;
@@ -136,6 +139,7 @@ static bool prepare(struct vcpu *v)
 		if (!c->interrupt_shadow && runs_translated(c)) {
 			entry = bt_entry(v->vm->bt, c->rip);
 			if (entry) {
+				lockstep_enter(v, entry);
 				regs_to_machine(v, entry);
 				return true;
 			}

@@ -11,6 +11,7 @@
 #include "machine/irq/time.h"
 #include "machine/mm/frames.h"
 #include "vmm/control.h"
+#include "vmm/lockstep.h"
 #include "vmm/log.h"
 #include "vmm/version.h"
 
@@ -53,7 +54,7 @@ static void hot_counters(const struct vcpu *v, struct stats_counter *out, char (
 static void snapshot(struct json_out *j)
 {
 	static struct stats_exit exits[EXIT_REASONS];
-	static struct stats_counter debug[HOT_REPORTED + OWN_COUNTERS];
+	static struct stats_counter debug[HOT_REPORTED + OWN_COUNTERS + LOCKSTEP_COUNTERS];
 	static char names[HOT_REPORTED][HOT_NAME];
 	struct vm *vm = the_vm;
 	struct frame_counts f = frame_counts();
@@ -85,6 +86,7 @@ static void snapshot(struct json_out *j)
 	debug[hot++] = (struct stats_counter){"shadow_unshadowed", m->unshadowed};
 	debug[hot++] = (struct stats_counter){"shadow_evictions", m->evictions};
 	debug[hot++] = (struct stats_counter){"injected", v->injected};
+	hot += lockstep_counters(debug + hot);
 	out.name = vm->config.name;
 	out.type = vm_type_name(vm->config.type);
 	out.state = vm->state == VM_ENDED ? (vm->end == END_CRASH ? "crashed" : "ended") : v->cpu.halted ? "blocked" : "running";

@@ -14,6 +14,7 @@
 #include "machine/irq/time.h"
 #include "machine/mm/frames.h"
 #include "vmm/knobs.h"
+#include "vmm/lockstep.h"
 #include "vmm/service.h"
 
 #define LOW_RAM_MAX (3 * GIB)
@@ -224,6 +225,8 @@ static bool start_translator(struct vm *vm)
 		.cr2_in_page = true,
 		.cr3_by_gate = true,
 		.uart_in_page = true,
+		.lone_blocks = lockstep_wanted(),
+		.plant = (unsigned)vmm_knobs.plant,
 		.guest_cs = 0x10,
 		.guest_ss = 0x18,
 		.user_cs = 0x33,

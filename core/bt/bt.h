@@ -63,6 +63,7 @@ struct bt_config {
 	bool cr2_in_page;       // the caller keeps vcpu_page.guest_cr2 current: MOV from CR2 needs no exit
 	bool cr3_by_gate;       // GATE_CR3_VECTOR is served: MOV to CR3 asks it first
 	bool uart_in_page;      // the caller drains vcpu_page.uart_buffer: console bytes need no exit each
+	bool lone_blocks;       // no block leads to another: each ends in an exit (comparing with the emulator)
 	unsigned plant;         // tests only: break one template or rule (BT_PLANT_*), 0: none
 };
 
@@ -116,6 +117,11 @@ void bt_flush(struct bt *bt);
 u64 bt_generation(const struct bt *bt);
 // The guest wrote STAR or runs with other selectors: blocks that hold them as constants go (a flush, if anything changed).
 void bt_set_selectors(struct bt *bt, u16 guest_cs, u16 guest_ss, u16 user_cs, u16 user_ss);
+
+// Changes config.lone_blocks (a flush, if it changes).
+void bt_set_lone(struct bt *bt, bool lone);
+// The guest code that the block at this cache address was made from.
+void bt_extent(const struct bt *bt, u64 cache_rip, u64 *guest_rip, u32 *len);
 
 const struct bt_stats *bt_get_stats(const struct bt *bt);
 // Recomputes indexes and checks invariants; panics when one is broken.

@@ -136,6 +136,14 @@ void bt_set_selectors(struct bt *bt, u16 guest_cs, u16 guest_ss, u16 user_cs, u1
 	bt_flush(bt);
 }
 
+void bt_set_lone(struct bt *bt, bool lone)
+{
+	if (bt->config.lone_blocks == lone)
+		return;
+	bt->config.lone_blocks = lone;
+	bt_flush(bt);
+}
+
 // --- look-up ---
 
 u32 bt_lookup(const struct bt *bt, u64 guest_rip)
@@ -192,6 +200,15 @@ const struct bt_range *bt_range_at(const struct bt *bt, const struct bt_block *b
 	}
 	assert(lo);
 	return &r[lo - 1];
+}
+
+void bt_extent(const struct bt *bt, u64 cache_rip, u64 *guest_rip, u32 *len)
+{
+	u32 block = bt_block_at(bt, cache_rip);
+
+	assert(block != BT_NONE);
+	*guest_rip = bt->block[block].guest_rip;
+	*len = bt->block[block].guest_len;
 }
 
 // Code offset of the instruction at guest offset off, 0: none begins there.
@@ -286,7 +303,7 @@ static void translate_ahead(struct bt *bt, u32 block)
 				continue;
 			queue[count++] = made;
 			bt->stats.ahead++;
-			if (k && *ibtc_of(bt, rip) == bt->config.code_base + bt->miss_stub)
+			if (k && !bt->config.lone_blocks && *ibtc_of(bt, rip) == bt->config.code_base + bt->miss_stub)
 				*(volatile u64 *)ibtc_of(bt, rip) = bt->config.code_base + bt->block[made].code;
 		}
 	}
@@ -334,7 +351,7 @@ void bt_slot_set(struct bt *bt, u32 slot, u32 block, u64 entry)
 void bt_slot_attach(struct bt *bt, u32 slot)
 {
 	u32 block;
-	u64 entry = resolve(bt, bt->slot[slot].target, &block);
+	u64 entry = bt->config.lone_blocks ? 0 : resolve(bt, bt->slot[slot].target, &block);
 
 	if (entry)
 		bt_slot_set(bt, slot, block, entry);
@@ -366,6 +383,8 @@ void bt_attach_pending(struct bt *bt, u32 block)
 {
 	const struct bt_emit *e = &bt->emit;
 
+	if (bt->config.lone_blocks)
+		return;
 	attach_bucket(bt, e->guest_rip, block, direct_entry(bt, block));
 	for (u32 i = 1; i < e->insn_count; i++)
 		attach_bucket(bt, e->guest_rip + e->insn[i].off, block, e->base + e->insn[i].code);
@@ -386,7 +405,7 @@ void bt_link(struct bt *bt, u32 slot, u64 entry)
 {
 	u32 block;
 
-	if (slot >= bt->slot_count || bt->slot[slot].to != BT_NONE ||
+	if (bt->config.lone_blocks || slot >= bt->slot_count || bt->slot[slot].to != BT_NONE ||
 	    (bt->block[bt->slot[slot].owner].flags & BT_BLOCK_DEAD) || resolve(bt, bt->slot[slot].target, &block) != entry || !entry)
 		return;
 	take_pending(bt, slot);
@@ -421,6 +440,8 @@ void bt_fill_ibtc(struct bt *bt, u64 guest_rip)
 	u32 block = bt_lookup(bt, guest_rip), inner;
 	u64 entry;
 
+	if (bt->config.lone_blocks)
+		return;
 	if (block == BT_NONE) {
 		u64 *seen = &bt->missed[bt_hash64(guest_rip) % BT_MISS_FILTER];
 
