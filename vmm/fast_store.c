@@ -56,6 +56,22 @@ static u64 source(const struct vcpu *v, const struct store *s)
 	return s->reg == R_RSP ? v->gate.page->rsp : v->gate.page->gpr[s->reg];
 }
 
+// The store at the saved RIP changed nothing: let its translation find that out by itself.
+static void quieten(struct vcpu *v)
+{
+	struct x86_cpu at = {.rip = v->gate.page->rip};
+	struct vcpu_page scratch = *v->gate.page;
+	struct mmu_mode m = vcpu_mmu_mode(v);
+	struct guest_walk w;
+	struct x86_fault fault;
+	bool finish;
+
+	memcpy(at.gpr, v->gate.page->gpr, sizeof(at.gpr));
+	bt_recover(v->vm->bt, &at, &scratch, true, &finish);
+	if (guest_translate(v->vm->shadow, &m, at.rip, PF_I, false, &w, &fault) && bt_quiet_site(v->vm->bt, at.rip))
+		bt_invalidate(v->vm->bt, w.gpa >> PAGE_SHIFT, w.gpa & PAGE_MASK, 1);
+}
+
 // gpa: where the store goes, after a walk that allowed it.
 bool fast_store(struct vcpu *v, u64 gpa)
 {
@@ -83,8 +99,10 @@ bool fast_store(struct vcpu *v, u64 gpa)
 		if (watched & WATCH_REFLECT)
 			reflect_forget(v);
 		if (watched & (WATCH_GDT | WATCH_LDT))
-			tables_written(v, gpa >> PAGE_SHIFT);
+			tables_written(v, gpa, 8);
 	}
+	if (old == new_ && s.kind == STORE_REG && (watched & (WATCH_GDT | WATCH_LDT)))
+		quieten(v);
 	if (s.kind == STORE_XCHG)
 		p->gpr[s.reg] = old;
 	p->rip += s.length;

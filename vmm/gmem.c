@@ -76,7 +76,7 @@ static void frame_written(struct vm *vm, u64 gpa, unsigned len)
 	if (watched & WATCH_REFLECT)
 		reflect_forget(&vm->vcpu);
 	if (watched & (WATCH_GDT | WATCH_LDT))
-		tables_written(&vm->vcpu, ppn);
+		tables_written(&vm->vcpu, gpa, len);
 }
 
 static bool gpa_access(struct vm *vm, u64 gpa, void *buf, unsigned len, bool write)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Descriptor tables in use are filtered copies of the guest's (machine/gate/gate.h says how): made at LGDT and LLDT, and
-// again when a watched page of the guest's table is written.
+// for the entries concerned again when a watched page of the guest's table is written. One frame that a table has twice is
+// followed at its first place only.
 #include "vmm/vm.h"
 
 #include "base/string.h"
@@ -13,9 +14,12 @@ static bool read_guest_table(struct vcpu *v, u64 base, void *buf, unsigned len)
 	return linear_access(v, base, buf, len, EMUL_READ | EMUL_SUPERVISOR, &fault) == EMUL_OK;
 }
 
-static void watch_range(struct vcpu *v, u64 base, u64 len, enum shadow_watch why)
+// Watches the pages of the table that is loaded now, and no longer those of the one before.
+static void watch_range(struct vcpu *v, struct watched_table *t, u64 base, u64 len, enum shadow_watch why)
 {
-	for (u64 va = ROUND_DOWN(base, PAGE_SIZE); va < base + len; va += PAGE_SIZE) {
+	while (t->count)
+		shadow_unwatch(v->vm->shadow, t->ppn[--t->count], why);
+	for (u64 va = ROUND_DOWN(base, PAGE_SIZE); va < base + len && t->count < TABLE_PAGES; va += PAGE_SIZE) {
 		struct guest_walk w;
 		struct x86_fault fault;
 		struct mmu_mode m = vcpu_mmu_mode(v);
@@ -26,66 +30,92 @@ static void watch_range(struct vcpu *v, u64 base, u64 len, enum shadow_watch why
 				continue;
 			ppn = w.gpa >> PAGE_SHIFT;
 		}
-		if (gpa_ram(v->vm, ppn << PAGE_SHIFT) && !(shadow_watched(v->vm->shadow, ppn) & why))
+		if (gpa_ram(v->vm, ppn << PAGE_SHIFT)) {
 			shadow_watch(v->vm->shadow, ppn, why);
+			t->va[t->count] = va;
+			t->ppn[t->count++] = ppn;
+		}
 	}
 }
 
-static void copy_gdt(struct vcpu *v)
+// Entries [first, last] of the guest's table anew. What cannot be read is not present.
+static void copy_gdt(struct vcpu *v, unsigned first, unsigned last)
 {
 	unsigned entries = (v->cpu.gdtr.limit + 1u) / 8;
 
-	gate_clear_gdt(&v->gate);
-	for (unsigned i = 1; i < entries; i += 64) {
+	for (unsigned i = MAX(first, 1u); i < entries && i <= last; i += 64) {
 		u64 chunk[64];
-		unsigned n = MIN(64u, entries - i);
+		unsigned n = MIN(MIN(64u, entries - i), last - i + 1);
 
 		if (!read_guest_table(v, v->cpu.gdtr.base + i * 8ull, chunk, n * 8))
-			continue;
+			memset(chunk, 0, sizeof(chunk));
 		for (unsigned k = 0; k < n; k++)
 			gate_set_gdt(&v->gate, i + k, chunk[k]);
 	}
 }
 
-static void copy_ldt(struct vcpu *v)
+static unsigned ldt_entries(const struct vcpu *v)
 {
 	const struct x86_segment *l = &v->cpu.ldtr;
-	unsigned entries = (l->selector & ~3u) && !(l->attr & SEG_ATTR_UNUSABLE) ? MIN((l->limit + 1u) / 8, 8192u) : 0;
 
-	for (unsigned i = 0; i < entries; i += 64) {
+	return (l->selector & ~3u) && !(l->attr & SEG_ATTR_UNUSABLE) ? MIN((l->limit + 1u) / 8, 8192u) : 0;
+}
+
+static void copy_ldt(struct vcpu *v, unsigned first, unsigned last)
+{
+	unsigned entries = ldt_entries(v);
+
+	for (unsigned i = first; i < entries && i <= last; i += 64) {
 		u64 chunk[64];
-		unsigned n = MIN(64u, entries - i);
+		unsigned n = MIN(MIN(64u, entries - i), last - i + 1);
 
-		memset(chunk, 0, sizeof(chunk));
-		(void)read_guest_table(v, l->base + i * 8ull, chunk, n * 8);
+		if (!read_guest_table(v, v->cpu.ldtr.base + i * 8ull, chunk, n * 8))
+			memset(chunk, 0, sizeof(chunk));
 		for (unsigned k = 0; k < n; k++)
 			v->gate.ldt[i + k] = gate_filter_descriptor(chunk[k]);
 	}
-	gate_load_ldt(&v->gate, entries);
 }
 
 void tables_load_gdt(struct vcpu *v)
 {
-	copy_gdt(v);
-	watch_range(v, v->cpu.gdtr.base, v->cpu.gdtr.limit + 1ull, WATCH_GDT);
+	gate_clear_gdt(&v->gate);
+	copy_gdt(v, 0, ~0u - 64);
+	watch_range(v, &v->gdt_pages, v->cpu.gdtr.base, v->cpu.gdtr.limit + 1ull, WATCH_GDT);
 }
 
 void tables_load_ldt(struct vcpu *v)
 {
-	copy_ldt(v);
-	if (v->cpu.ldtr.selector & ~3u)
-		watch_range(v, v->cpu.ldtr.base, v->cpu.ldtr.limit + 1ull, WATCH_LDT);
+	unsigned entries = ldt_entries(v);
+
+	copy_ldt(v, 0, ~0u - 64);
+	gate_load_ldt(&v->gate, entries);
+	watch_range(v, &v->ldt_pages, v->cpu.ldtr.base, entries * 8ull, WATCH_LDT);
+}
+
+// The entries of table t at `base` that lie in the bytes written. False: none.
+static bool entries_written(const struct watched_table *t, u64 base, u64 gpa, unsigned len, unsigned *first, unsigned *last)
+{
+	for (unsigned i = 0; i < t->count; i++) {
+		u64 va = t->va[i] + (gpa & PAGE_MASK);
+
+		if (t->ppn[i] != gpa >> PAGE_SHIFT || va + len <= base)
+			continue;
+		*first = va <= base ? 0 : (unsigned)((va - base) / 8);
+		*last = (unsigned)((va + len - 1 - base) / 8);
+		return true;
+	}
+	return false;
 }
 
 // The machine's hidden segment registers keep what they had, as on a machine without us.
-void tables_written(struct vcpu *v, ppn_t ppn)
+void tables_written(struct vcpu *v, u64 gpa, unsigned len)
 {
-	unsigned watched = shadow_watched(v->vm->shadow, ppn);
+	unsigned watched = shadow_watched(v->vm->shadow, gpa >> PAGE_SHIFT), first, last;
 
-	if (watched & WATCH_GDT)
-		copy_gdt(v);
-	if (watched & WATCH_LDT)
-		copy_ldt(v);
+	if ((watched & WATCH_GDT) && entries_written(&v->gdt_pages, v->cpu.gdtr.base, gpa, len, &first, &last))
+		copy_gdt(v, first, last);
+	if ((watched & WATCH_LDT) && entries_written(&v->ldt_pages, v->cpu.ldtr.base, gpa, len, &first, &last))
+		copy_ldt(v, first, last);
 }
 
 void tables_fill_segment(struct vcpu *v, struct x86_segment *seg, u16 selector)

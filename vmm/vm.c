@@ -332,6 +332,7 @@ static void start_vcpu(struct vm *vm)
 	v->cache_generation = ~0ull;
 	v->gate.trust->lstar_tc = 0;
 	v->root_generation = ~0ull;
+	v->gdt_pages.count = v->ldt_pages.count = 0;
 	reflect_forget(v);
 }
 

@@ -55,6 +55,14 @@ struct code_page {
 	u32 writes, patience;
 };
 
+// Pages of a descriptor table in use: at most 64 KiB, anywhere.
+#define TABLE_PAGES 17
+struct watched_table {
+	u64 va[TABLE_PAGES];
+	ppn_t ppn[TABLE_PAGES];
+	unsigned count;
+};
+
 struct vm;
 
 struct vcpu {
@@ -69,6 +77,7 @@ struct vcpu {
 	u64 reflect_rip; // guest's page-fault handler if faults may be reflected, else 0
 	u64 marker_seen; // gate.page's marker_cr2 when a table was last written
 	u32 reflect_wait;
+	struct watched_table gdt_pages, ldt_pages;
 	bool attention;    // time, devices or interrupts are to be looked at before the next entry
 	bool console_open; // translated code may put console bytes into gate.page
 	unsigned cr3_next; // where the gate's list of roots gets its next entry
@@ -157,7 +166,7 @@ void roots_before_entry(struct vcpu *v);
 // tables.c: descriptor tables in use
 void tables_load_gdt(struct vcpu *v);
 void tables_load_ldt(struct vcpu *v);
-void tables_written(struct vcpu *v, ppn_t ppn);
+void tables_written(struct vcpu *v, u64 gpa, unsigned len);
 void tables_fill_segment(struct vcpu *v, struct x86_segment *seg, u16 selector);
 
 // regs.c

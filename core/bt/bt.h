@@ -64,6 +64,7 @@ struct bt_config {
 	bool cr3_by_gate;       // GATE_CR3_VECTOR is served: MOV to CR3 asks it first
 	bool uart_in_page;      // the caller drains vcpu_page.uart_buffer: console bytes need no exit each
 	bool lone_blocks;       // no block leads to another: each ends in an exit (comparing with the emulator)
+	bool all_quiet;         // tests only: every store is one of bt_quiet_site()
 	unsigned plant;         // tests only: break one template or rule (BT_PLANT_*), 0: none
 };
 
@@ -102,6 +103,10 @@ bool bt_contains(const struct bt *bt, u64 cache_rip);
 // Sets cpu->interrupt_shadow when the instruction at rip follows an STI: emulate that one before an interrupt is delivered.
 // Restores vif and kernel_gs_base in the page where it rolls back. `rip` may be that of the INT of an exit or the one after it.
 void bt_recover(const struct bt *bt, struct x86_cpu *cpu, struct vcpu_page *page, bool is_fault, bool *finish);
+
+// The store at guest_rip keeps faulting on a protected page with the value that is there already: from its next translation on it
+// is done only if it changes something. The caller drops the block (bt_invalidate). False: known already, or too many.
+bool bt_quiet_site(struct bt *bt, u64 guest_rip);
 
 // Guest memory [page*4096+offset, +len) is about to change or changed, by whatever alias or device: drop what overlaps
 // (64-byte grain). Returns true if any block went. The caller must not resume at an old cache address afterwards but use bt_entry.

@@ -9,6 +9,7 @@
 //   emit.c       encoding of the few machine instructions that templates use, recovery ranges
 //   cache.c      creation, flush, look-up, link slots, IBTC, audit
 //   pages.c      which blocks depend on which guest page: invalidation, remapping
+//   quiet.c      stores that mostly change nothing
 //   recover.c    machine state -> guest state
 //
 // Invariants
@@ -186,12 +187,15 @@ struct bt_emit {
 	u8 buf[BT_BLOCK_MAX] __attribute__((aligned(8)));
 };
 
+#define BT_QUIET_MAX 32
 struct bt {
 	struct bt_config config;
 	struct bt_stats stats;
 	u64 generation;
 	ZydisDecoder decoder;
 	u64 code_used; // bytes
+	u64 quiet[BT_QUIET_MAX]; // guest RIPs of stores that mostly change nothing (quiet.c)
+	u32 quiet_count;
 	struct bt_block *block;
 	u32 block_count, block_cap;
 	u32 *hash; // by guest RIP
@@ -263,6 +267,11 @@ void bt_emit_dispatch(struct bt_emit *e); // target in rcx, rax and rcx spilled
 
 // template.c
 void bt_emit_copy(struct bt_emit *e, const struct bt_insn *in, const u8 *bytes);
+
+// quiet.c
+bool bt_is_quiet_site(const struct bt *bt, u64 guest_rip);
+bool bt_can_compare(const struct bt_insn *in, const u8 *bytes);
+void bt_emit_store_if_different(struct bt_emit *e, const struct bt_insn *in, const u8 *bytes);
 bool bt_can_copy(const struct bt_insn *in);
 // Re-encodes a RIP-relative memory operand; base < 0: absolute disp32, else [base]. Appends from the prefixes to the end.
 void bt_emit_rebased(struct bt_emit *e, const struct bt_insn *in, const u8 *bytes, int base);

@@ -179,7 +179,11 @@ static void emit_insn(struct bt_emit *e, const struct source *s, struct bt_insn 
 		emit_counter(e, in);
 	switch (in->cls) {
 	case BT_COPY:
-		bt_emit_copy(e, in, bytes);
+		if (unlikely(e->bt->quiet_count || e->bt->config.all_quiet) && bt_can_compare(in, bytes) &&
+		    (e->bt->config.all_quiet || bt_is_quiet_site(e->bt, e->guest_rip + in->off)))
+			bt_emit_store_if_different(e, in, bytes);
+		else
+			bt_emit_copy(e, in, bytes);
 		break;
 	case BT_JCC:
 		bt_emit_jcc(e, in, inner);

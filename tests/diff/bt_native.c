@@ -573,7 +573,7 @@ static void make_translator(const struct variant *v)
 			      .link_count = LINK_COUNT, .ibtc = (u64 *)IBTC_AT, .meta_size = META_SIZE, .code_base = CODE_AT,
 			      .links_base = LINKS_AT, .ibtc_base = IBTC_AT, .vcpu_base = (u64)PAGE_AT, .ports = &bt_port_table,
 			      .guest_cs = 0x10, .guest_ss = 0x18, .user_cs = 0x33, .user_ss = 0x2b, .count_instructions = v->count,
-			      .cr2_in_page = true,
+			      .cr2_in_page = true, .all_quiet = v->small || v->count, // in half of the variants or so
 			      .plant = v->plant};
 
 	if (!meta)
