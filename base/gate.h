@@ -42,8 +42,9 @@
 #define SEL_R1_SS 0xf019 // ring 1 data, RPL 1
 #define SEL_TSS 0xf020   // 16 bytes
 #define SEL_LDT 0xf030   // 16 bytes
-#define SEL_R3_SS 0xf043 // ring 3 data, RPL 3
-#define SEL_R3_CS 0xf04b // ring 3, 64-bit code, RPL 3: SYSRET-less user entry while the guest's own is not loaded
+// What a SYSCALL that the gate does not serve reports as the CS and SS left: names for "ring 3", not in any table.
+#define SEL_R3_SS 0xf043
+#define SEL_R3_CS 0xf04b
 
 // Software interrupt by which ring 1 leaves for the hypervisor (IDT DPL 1). The return RIP names the reason.
 #define GATE_EXIT_VECTOR 0xf0

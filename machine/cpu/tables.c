@@ -35,8 +35,6 @@ void gdt_fill(u64 *gdt, u64 tss)
 	set_desc(gdt, SEL_HV_SS, DESC_DATA(0));
 	set_desc(gdt, SEL_R1_CS, DESC_CODE64(1));
 	set_desc(gdt, SEL_R1_SS, DESC_DATA(1));
-	set_desc(gdt, SEL_R3_CS, DESC_CODE64(3));
-	set_desc(gdt, SEL_R3_SS, DESC_DATA(3));
 	set_tss(gdt, tss);
 }
 

@@ -149,8 +149,6 @@ static void fill_own_descriptors(u64 *gdt)
 	gdt[SEL_HV_SS / 8] = DESC_DATA(0);
 	gdt[SEL_R1_CS / 8] = DESC_CODE64(1);
 	gdt[SEL_R1_SS / 8] = DESC_DATA(1);
-	gdt[SEL_R3_SS / 8] = DESC_DATA(3);
-	gdt[SEL_R3_CS / 8] = DESC_CODE64(3);
 	system_descriptor(&gdt[SEL_TSS / 8], GATE_TSS, 0x67, DESC_TYPE_TSS);
 }
 
