@@ -157,6 +157,32 @@ static void registers_across_signals(void)
 	check("signal: registers and flags across 50 timer signals", bad == 0);
 }
 
+// The address of each fault must be its own, whatever interrupts the kernel on the way: every second page of a region is gone,
+// the rest is written for the first time in between, and a timer runs.
+static void fault_addresses(void)
+{
+	enum { PAGES = 512, ROUNDS = 8 };
+	struct itimerval every = {{0, 1000}, {0, 1000}}, off = {{0, 0}, {0, 0}};
+	volatile unsigned wrong = 0;
+
+	setitimer(ITIMER_REAL, &every, NULL);
+	for (volatile unsigned round = 0; round < ROUNDS; round++) {
+		char *volatile p = mmap(NULL, PAGES * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		for (unsigned i = 1; i < PAGES; i += 2)
+			munmap(p + i * 4096, 4096);
+		for (volatile unsigned i = 0; i < PAGES; i += 2) {
+			volatile char *hole = p + (i + 1) * 4096 + i;
+
+			p[i * 4096] = 1;
+			wrong += !RAISES(SIGSEGV, *hole = 1) || last_address != (uintptr_t)hole || last_error != 6;
+		}
+		munmap(p, PAGES * 4096);
+	}
+	setitimer(ITIMER_REAL, &off, NULL);
+	check("SEGV: addresses of 2048 faults under a timer", wrong == 0);
+}
+
 static void killed_children(void)
 {
 	static const int signals[] = {SIGTERM, SIGKILL, SIGSEGV, SIGILL, SIGFPE};
@@ -195,6 +221,7 @@ int tz_signals(int argc, char **argv)
 	single_step();
 	alternate_stack();
 	registers_across_signals();
+	fault_addresses();
 	killed_children();
 	return 0;
 }
