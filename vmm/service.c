@@ -51,73 +51,81 @@ static void hot_counters(const struct vcpu *v, struct stats_counter *out, char (
 #define HOT_REPORTED 24
 #define OWN_COUNTERS 8
 
-static void snapshot(struct json_out *j)
-{
-	static struct stats_exit exits[EXIT_REASONS];
-	static struct stats_counter debug[HOT_REPORTED + OWN_COUNTERS + LOCKSTEP_COUNTERS];
-	static char names[HOT_REPORTED][HOT_NAME];
-	struct vm *vm = the_vm;
-	struct frame_counts f = frame_counts();
-	struct stats_snapshot s = {
-		.machine = {.cpus = cpu_count(),
-			    .memory_bytes = f.total * PAGE_SIZE,
-			    .hypervisor_bytes = (f.total - f.free) * PAGE_SIZE - (vm ? vm->ram_bytes : 0),
-			    .free_bytes = f.free * PAGE_SIZE},
-	};
-	struct stats_vm out = {0};
-	unsigned hot;
+static struct stats_counter debug[HOT_REPORTED + OWN_COUNTERS + LOCKSTEP_COUNTERS];
 
-	if (!vm) {
-		stats_write(j, &s);
-		return;
-	}
+static unsigned debug_counters(const struct vm *vm)
+{
+	static char names[HOT_REPORTED][HOT_NAME];
 	const struct bt_stats *b = bt_get_stats(vm->bt);
 	const struct shadow_stats *m = shadow_get_stats(vm->shadow);
-	struct vcpu *v = &vm->vcpu;
+	const struct vcpu *v = &vm->vcpu;
+	const struct stats_counter own[OWN_COUNTERS] = {
+		{"guest_instructions_translated", b->guest_instructions},
+		{"kernel_instructions_executed", v->gate.page->counter[0]},
+		{"stores_executed", v->fast_stores},
+		{"links", b->links},
+		{"shadow_prefetched", m->prefetched},
+		{"shadow_unshadowed", m->unshadowed},
+		{"shadow_evictions", m->evictions},
+		{"injected", v->injected},
+	};
+	unsigned n;
+
+	hot_counters(v, debug, names, HOT_REPORTED, &n);
+	memcpy(debug + n, own, sizeof(own));
+	n += OWN_COUNTERS;
+	return n + lockstep_counters(debug + n);
+}
+
+static void describe(const struct vm *vm, struct stats_vm *out)
+{
+	static struct stats_exit exits[EXIT_REASONS];
+	const struct bt_stats *b = bt_get_stats(vm->bt);
+	const struct vcpu *v = &vm->vcpu;
 
 	for (unsigned i = 0; i < EXIT_REASONS; i++)
 		exits[i] = (struct stats_exit){exit_reason_name((enum exit_reason)i), v->exits[i].count, v->exits[i].ns};
-	hot_counters(v, debug, names, HOT_REPORTED, &hot);
-	debug[hot++] = (struct stats_counter){"guest_instructions_translated", b->guest_instructions};
-	debug[hot++] = (struct stats_counter){"kernel_instructions_executed", v->gate.page->counter[0]};
-	debug[hot++] = (struct stats_counter){"stores_executed", v->fast_stores};
-	debug[hot++] = (struct stats_counter){"links", b->links};
-	debug[hot++] = (struct stats_counter){"shadow_prefetched", m->prefetched};
-	debug[hot++] = (struct stats_counter){"shadow_unshadowed", m->unshadowed};
-	debug[hot++] = (struct stats_counter){"shadow_evictions", m->evictions};
-	debug[hot++] = (struct stats_counter){"injected", v->injected};
-	hot += lockstep_counters(debug + hot);
-	out.name = vm->config.name;
-	out.type = vm_type_name(vm->config.type);
-	out.state = vm->state == VM_ENDED ? (vm->end == END_CRASH ? "crashed" : "ended") : v->cpu.halted ? "blocked" : "running";
-	out.vcpus = 1;
-	out.cpu.run_ns = time_ns() - vm->created_ns - v->idle_ns;
-	out.exit = exits;
-	out.exits = EXIT_REASONS;
-	out.crossings = v->crossings;
-	out.translator.blocks = b->blocks;
-	out.translator.bytes = b->bytes;
-	out.translator.flushes = b->flushes;
-	out.translator.smc_faults = b->smc_invalidations;
-	out.translator.instructions_emulated = v->emulated;
-	out.translator.callouts = v->callouts;
-	out.mmu.shadow_pages = vm->shadow_tables;
-	out.mmu.hidden_faults = v->exits[EXIT_PAGE_FAULT_HIDDEN].count;
-	out.mmu.guest_faults = v->exits[EXIT_PAGE_FAULT_GUEST].count;
-	out.mmu.pte_writes = m->pte_writes;
-	out.memory.configured = vm->config.memory;
-	out.memory.resident = vm->ram_bytes;
-	out.memory.target = vm->config.memory;
-	out.memory.overhead = vm->overhead_bytes + vm->shadow_tables * PAGE_SIZE;
-	if (vm->state == VM_ENDED) {
-		out.end.how = vm_end_name(vm->end);
-		out.end.reason = vm->end_reason;
-		out.end.value = vm->end_value;
-	}
-	out.debug = debug;
-	out.debugs = hot;
-	s.vm = &out;
-	s.vms = 1;
+	*out = (struct stats_vm){
+		.name = vm->config.name,
+		.type = vm_type_name(vm->config.type),
+		.state = vm->state == VM_ENDED ? (vm->end == END_CRASH ? "crashed" : "ended") : v->cpu.halted ? "blocked" : "running",
+		.vcpus = 1,
+		.cpu.run_ns = time_ns() - vm->created_ns - v->idle_ns,
+		.exit = exits,
+		.exits = EXIT_REASONS,
+		.crossings = v->crossings,
+		.translator = {.blocks = b->blocks, .bytes = b->bytes, .flushes = b->flushes, .smc_faults = b->smc_invalidations,
+			       .instructions_emulated = v->emulated, .callouts = v->callouts},
+		.mmu = {.shadow_pages = vm->shadow_tables, .hidden_faults = v->exits[EXIT_PAGE_FAULT_HIDDEN].count,
+			.guest_faults = v->exits[EXIT_PAGE_FAULT_GUEST].count,
+			.pte_writes = shadow_get_stats(vm->shadow)->pte_writes},
+		.memory = {.configured = vm->config.memory, .resident = vm->ram_bytes, .target = vm->config.memory,
+			   .overhead = vm->overhead_bytes + vm->shadow_tables * PAGE_SIZE},
+		.debug = debug,
+		.debugs = debug_counters(vm),
+	};
+	if (vm->state != VM_ENDED)
+		return;
+	out->end.how = vm_end_name(vm->end);
+	out->end.reason = vm->end_reason;
+	out->end.value = vm->end_value;
+}
+
+static void snapshot(struct json_out *j)
+{
+	struct frame_counts f = frame_counts();
+	struct stats_vm vm;
+	struct stats_snapshot s = {
+		.machine = {.cpus = cpu_count(),
+			    .memory_bytes = f.total * PAGE_SIZE,
+			    .hypervisor_bytes = (f.total - f.free) * PAGE_SIZE - (the_vm ? the_vm->ram_bytes : 0),
+			    .free_bytes = f.free * PAGE_SIZE},
+		.vm = &vm,
+		.vms = the_vm ? 1 : 0,
+	};
+
+	if (the_vm)
+		describe(the_vm, &vm);
 	stats_write(j, &s);
 }
 

@@ -94,7 +94,7 @@ struct vcpu {
 	unsigned same_fault_count;
 };
 
-enum vm_state { VM_RUNNING, VM_IDLE, VM_ENDED };
+enum vm_state { VM_RUNNING, VM_ENDED };
 enum vm_end { END_NONE, END_POWER_OFF, END_RESET, END_CRASH, END_DESTROYED, END_DEBUG_EXIT };
 
 #define CONSOLE_BATCH 512
@@ -122,7 +122,6 @@ struct vm {
 	struct code_page code_pages[CODE_PAGES];
 	u8 console[CONSOLE_BATCH];
 	unsigned console_used;
-	bool flush_all_seen;
 	u64 created_ns;
 };
 
