@@ -58,5 +58,5 @@ iso: build/stamps/setup-iso $(SETUP_STAMP)
 	@$(MAKE) --no-print-directory $(B)/trapeze.elf $(B)/trapeze guests
 	@mkdir -p $(B)/iso
 	B=$(B) scripts/make-bundle $(B)/iso/bundle examples/debian.cfg
-	scripts/make-iso $(B)/trapeze.elf $(B)/trapeze.iso "" $(B)/iso/bundle
-	@echo "$(B)/trapeze.iso boots by BIOS and UEFI; log on the first serial port, control channel on the second"
+	scripts/make-iso $(B)/trapeze.elf $(B)/trapeze.iso console=com1 $(B)/iso/bundle
+	@echo "$(B)/trapeze.iso boots by BIOS and UEFI; the VM's console is on the first serial port, the control channel on the second"

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "machine/boot/boot_info.h"
 #include "machine/mm/frames.h"
+#include "vmm/com1.h"
 #include "vmm/control.h"
 #include "vmm/knobs.h"
 #include "vmm/lockstep.h"
@@ -108,6 +109,7 @@ void vmm_launch(const struct boot_info *bi)
 	} else if (bundle_vms(&bundle, &descriptions) != ST_OK) {
 		failed("bundle", descriptions.error ? descriptions.error : "damaged");
 	} else {
+		com1_start(bi, descriptions.count);
 		for (unsigned i = 0; i < descriptions.count; i++)
 			run_vm(&bundle, &descriptions.vm[i]);
 	}

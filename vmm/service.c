@@ -6,10 +6,12 @@
 #include "base/fmt.h"
 #include "base/log.h"
 #include "base/string.h"
+#include "machine/boot/acpi.h"
 #include "machine/cpu/cpu.h"
 #include "machine/io/serial.h"
 #include "machine/irq/time.h"
 #include "machine/mm/frames.h"
+#include "vmm/com1.h"
 #include "vmm/control.h"
 #include "vmm/lockstep.h"
 #include "vmm/log.h"
@@ -253,11 +255,13 @@ void service_poll(void)
 
 	while ((n = serial_read(SERIAL_COM2, buf, sizeof(buf))) > 0)
 		control_receive(&service_control, buf, (size_t)n);
+	com1_poll(the_vm);
 }
 
 void service_console_out(struct vm *vm, const u8 *bytes, unsigned n)
 {
 	control_console_out(&service_control, vm->config.name, bytes, n);
+	com1_console_out(vm->config.name, bytes, n);
 }
 
 void service_vm_ended(struct vm *vm)
@@ -286,8 +290,10 @@ static void snapshot_final(void)
 void service_shutdown(void)
 {
 	snapshot_final();
+	com1_stop();
 	log_info("all VMs have ended");
 	outb(TZ_DEBUG_EXIT_PORT, 0);
+	acpi_poweroff();
 	for (;;)
 		hlt();
 }

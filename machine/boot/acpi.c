@@ -9,9 +9,14 @@
 #define TABLE_MAX (4 * MIB)
 #define LAPIC_DEFAULT 0xfee00000
 #define IOAPIC_DEFAULT 0xfec00000
+#define PM1_SCI_EN BIT(0)
 #define PM1_SLP_EN BIT(13)
+#define ENABLE_POLLS 1000000 // of the port, for the firmware to hand over
 #define FADT_DSDT 40
+#define FADT_SMI_CMD 48
+#define FADT_ACPI_ENABLE 52
 #define FADT_PM1A_CNT 64
+#define FADT_PM1B_CNT 68
 
 struct rsdp {
 	char signature[8];
@@ -184,9 +189,11 @@ static void read_s5(const struct header *dsdt)
 		if (memcmp(p + i, "_S5_", 4) || p[i + 4] != 0x12)
 			continue;
 		q += (*q >> 6) + 2; // package length bytes, element count
-		if (q + 2 > p + dsdt->length)
+		if (q + 4 > p + dsdt->length)
 			return;
 		info.s5_type = *q == 0x0a ? q[1] : *q;
+		q += *q == 0x0a ? 2 : 1;
+		info.s5_type_b = *q == 0x0a ? q[1] : *q;
 		return;
 	}
 }
@@ -197,9 +204,12 @@ static void read_fadt(void)
 	const u8 *f = acpi_find("FACP", &len);
 	const struct header *dsdt;
 
-	if (!f || len < FADT_PM1A_CNT + 4)
+	if (!f || len < FADT_PM1B_CNT + 4)
 		return;
 	info.pm1a_control = (u16)get32(f + FADT_PM1A_CNT);
+	info.pm1b_control = (u16)get32(f + FADT_PM1B_CNT);
+	info.smi_command = (u16)get32(f + FADT_SMI_CMD);
+	info.acpi_enable = f[FADT_ACPI_ENABLE];
 	dsdt = map_table(get32(f + FADT_DSDT));
 	if (dsdt)
 		read_s5(dsdt);
@@ -236,8 +246,22 @@ const struct acpi_info *acpi_info(void)
 	return &info;
 }
 
+// The registers obey once the firmware has handed them over.
+static void take_over(void)
+{
+	if (!info.smi_command || !info.acpi_enable || (inw(info.pm1a_control) & PM1_SCI_EN))
+		return;
+	outb(info.smi_command, info.acpi_enable);
+	for (unsigned i = 0; i < ENABLE_POLLS && !(inw(info.pm1a_control) & PM1_SCI_EN); i++)
+		cpu_relax();
+}
+
 void acpi_poweroff(void)
 {
-	if (info.pm1a_control)
-		outw(info.pm1a_control, (u16)(PM1_SLP_EN | (info.s5_type & 7) << 10));
+	if (!info.pm1a_control)
+		return;
+	take_over();
+	outw(info.pm1a_control, (u16)(PM1_SLP_EN | (info.s5_type & 7) << 10));
+	if (info.pm1b_control)
+		outw(info.pm1b_control, (u16)(PM1_SLP_EN | (info.s5_type_b & 7) << 10));
 }

@@ -25,8 +25,10 @@ struct acpi_info {
 		u32 gsi;
 		u16 flags; // MPS INTI flags: polarity and trigger
 	} isa[ISA_IRQS];
-	u16 pm1a_control; // port, 0: unknown
-	u16 s5_type;
+	u16 pm1a_control, pm1b_control; // ports, 0: unknown or none
+	u16 s5_type, s5_type_b;
+	u16 smi_command; // port, and what to write there for the firmware to hand over power management; 0: nothing
+	u8 acpi_enable;
 };
 
 // Fills acpi_info; without usable tables it says one CPU, the standard LAPIC and IOAPIC addresses.
