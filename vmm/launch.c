@@ -10,12 +10,12 @@
 #include "vmm/com1.h"
 #include "vmm/control.h"
 #include "vmm/knobs.h"
-#include "vmm/lockstep.h"
 #include "vmm/service.h"
-#include "vmm/vm.h"
+#include "vmm/vms.h"
 
 struct vmm_knobs vmm_knobs;
 static struct bundle_vms descriptions; // large
+static struct bundle bundle;
 
 static u64 number_or(const struct boot_info *bi, const char *key, u64 unset)
 {
@@ -60,48 +60,32 @@ static void failed(const char *name, const char *reason)
 	control_vm_ended(&service_control, name, TZ_END_CRASH, reason, 0);
 }
 
-// What the VM file wants after an end; a command or a debug exit ends it for good.
-static enum vm_action action_after(const struct vm_config *config, enum vm_end end)
-{
-	switch (end) {
-	case END_POWER_OFF:
-		return config->on_poweroff;
-	case END_RESET:
-		return config->on_reboot;
-	case END_CRASH:
-		return config->on_crash;
-	default:
-		return VM_DESTROY;
-	}
-}
-
-static void run_vm(const struct bundle *bundle, const struct vm_config *config)
+static void run_vm(const struct vm_config *config)
 {
 	char error[200] = "";
-	struct vm *vm = vm_create(bundle, config, error, sizeof(error));
+	struct vm *vm = vm_create(&bundle, config, error, sizeof(error));
+	enum status st;
 
 	if (!vm) {
 		failed(config->name, error);
 		return;
 	}
-	service_init(vm);
-	log_info("%s: starting, %lu MiB", config->name, (unsigned long)(config->memory / MIB));
-	vcpu_run(&vm->vcpu);
-	while (action_after(config, vm->end) == VM_RESTART) {
-		control_vm_restarted(&service_control, config->name, vm_end_name(vm->end), vm->end_reason);
-		if (vm_restart(vm, bundle))
-			vcpu_run(&vm->vcpu);
+	spin_lock(&vms_lock);
+	st = vm_start(vm);
+	spin_unlock(&vms_lock);
+	if (st != ST_OK) {
+		failed(config->name, "name in use");
+		return;
 	}
-	lockstep_log(config->name);
-	service_vm_ended(vm);
+	do
+		vcpu_run(&vm->vcpu);
+	while (vm_finish(vm));
 }
 
 void vmm_launch(const struct boot_info *bi)
 {
-	struct bundle bundle;
-
 	read_knobs(bi);
-	service_init(NULL);
+	service_init();
 	if (bi->module_count == 0) {
 		log_err("no bundle: start with `trapeze run VMFILE`, or give the loader a bundle as first module");
 	} else if (bundle_open(&bundle, (const u8 *)frame_ptr(0) + bi->modules[0].start, bi->modules[0].len) != ST_OK) {
@@ -111,7 +95,7 @@ void vmm_launch(const struct boot_info *bi)
 	} else {
 		com1_start(bi, descriptions.count);
 		for (unsigned i = 0; i < descriptions.count; i++)
-			run_vm(&bundle, &descriptions.vm[i]);
+			run_vm(&descriptions.vm[i]);
 	}
 	service_shutdown();
 }

@@ -325,8 +325,10 @@ static mpn_t port_alloc(void *ctx)
 	if (vm->shadow_tables >= 2 * vm->shadow_table_limit) // a table is two frames: entries and links
 		return MPN_NONE;
 	mpn = frame_alloc();
-	if (mpn != MPN_NONE)
+	if (mpn != MPN_NONE) {
 		vm->shadow_tables++;
+		vm->frames_held++;
+	}
 	return mpn;
 }
 
@@ -335,6 +337,7 @@ static void port_free(void *ctx, mpn_t mpn)
 	struct vm *vm = ctx;
 
 	vm->shadow_tables--;
+	vm->frames_held--;
 	frame_free(mpn);
 }
 

@@ -74,7 +74,7 @@ static void idle(struct vcpu *v)
 	vm_console_flush(v->vm);
 	while (v->vm->state != VM_ENDED) {
 		devices_advance(v, now);
-		if (platform_interrupt_pending(&v->vm->platform) && (v->cpu.rflags & RFL_IF))
+		if (!v->vm->paused && (!v->cpu.halted || (platform_interrupt_pending(&v->vm->platform) && (v->cpu.rflags & RFL_IF))))
 			break;
 		arm_timer(v, now);
 		sti_hlt();
@@ -99,7 +99,7 @@ static void attend(struct vcpu *v)
 	service(v, now);
 	platform_take_eoi(p);
 	devices_advance(v, now);
-	if (v->cpu.halted) {
+	if (v->cpu.halted || v->vm->paused) {
 		idle(v);
 		now = time_ns();
 	}

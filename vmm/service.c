@@ -16,9 +16,9 @@
 #include "vmm/lockstep.h"
 #include "vmm/log.h"
 #include "vmm/version.h"
+#include "vmm/vms.h"
 
 struct control service_control;
-static struct vm *the_vm; // one VM in this version
 
 static void control_send(void *ctx, const char *bytes, size_t n)
 {
@@ -58,12 +58,12 @@ static struct stats_counter debug[HOT_REPORTED + OWN_COUNTERS + LOCKSTEP_COUNTER
 static unsigned debug_counters(const struct vm *vm)
 {
 	static char names[HOT_REPORTED][HOT_NAME];
-	const struct bt_stats *b = bt_get_stats(vm->bt);
-	const struct shadow_stats *m = shadow_get_stats(vm->shadow);
+	const struct bt_stats *b = vm_bt_stats(vm);
+	const struct shadow_stats *m = vm_shadow_stats(vm);
 	const struct vcpu *v = &vm->vcpu;
 	const struct stats_counter own[OWN_COUNTERS] = {
 		{"guest_instructions_translated", b->guest_instructions},
-		{"kernel_instructions_executed", v->gate.page->counter[0]},
+		{"kernel_instructions_executed", vm->freed ? vm->last_counter : v->gate.page->counter[0]},
 		{"stores_executed", v->fast_stores},
 		{"links", b->links},
 		{"shadow_prefetched", m->prefetched},
@@ -79,10 +79,20 @@ static unsigned debug_counters(const struct vm *vm)
 	return n + lockstep_counters(debug + n);
 }
 
+static u32 shadow_tables(const struct vm *vm)
+{
+	return vm->freed ? vm->last_shadow_tables : vm->shadow_tables;
+}
+
+static u64 run_ns(const struct vm *vm)
+{
+	return time_ns() - vm->created_ns - vm->vcpu.idle_ns;
+}
+
 static void describe(const struct vm *vm, struct stats_vm *out)
 {
 	static struct stats_exit exits[EXIT_REASONS];
-	const struct bt_stats *b = bt_get_stats(vm->bt);
+	const struct bt_stats *b = vm_bt_stats(vm);
 	const struct vcpu *v = &vm->vcpu;
 
 	for (unsigned i = 0; i < EXIT_REASONS; i++)
@@ -90,19 +100,19 @@ static void describe(const struct vm *vm, struct stats_vm *out)
 	*out = (struct stats_vm){
 		.name = vm->config.name,
 		.type = vm_type_name(vm->config.type),
-		.state = vm->state == VM_ENDED ? (vm->end == END_CRASH ? "crashed" : "ended") : v->cpu.halted ? "blocked" : "running",
+		.state = vm_state_name(vm),
 		.vcpus = 1,
-		.cpu.run_ns = time_ns() - vm->created_ns - v->idle_ns,
+		.cpu.run_ns = run_ns(vm),
 		.exit = exits,
 		.exits = EXIT_REASONS,
 		.crossings = v->crossings,
 		.translator = {.blocks = b->blocks, .bytes = b->bytes, .flushes = b->flushes, .smc_faults = b->smc_invalidations,
 			       .instructions_emulated = v->emulated, .callouts = v->callouts},
-		.mmu = {.shadow_pages = vm->shadow_tables, .hidden_faults = v->exits[EXIT_PAGE_FAULT_HIDDEN].count,
+		.mmu = {.shadow_pages = shadow_tables(vm), .hidden_faults = v->exits[EXIT_PAGE_FAULT_HIDDEN].count,
 			.guest_faults = v->exits[EXIT_PAGE_FAULT_GUEST].count,
-			.pte_writes = shadow_get_stats(vm->shadow)->pte_writes},
+			.pte_writes = vm_shadow_stats(vm)->pte_writes},
 		.memory = {.configured = vm->config.memory, .resident = vm->ram_bytes, .target = vm->config.memory,
-			   .overhead = vm->overhead_bytes + vm->shadow_tables * PAGE_SIZE},
+			   .overhead = vm->overhead_bytes + shadow_tables(vm) * PAGE_SIZE},
 		.debug = debug,
 		.debugs = debug_counters(vm),
 	};
@@ -113,22 +123,33 @@ static void describe(const struct vm *vm, struct stats_vm *out)
 	out->end.value = vm->end_value;
 }
 
+static u64 guests_bytes(void)
+{
+	u64 n = 0;
+
+	for (const struct vm *vm = vms_next(NULL); vm; vm = vms_next(vm))
+		n += vm->freed ? 0 : vm->ram_bytes;
+	return n;
+}
+
 static void snapshot(struct json_out *j)
 {
 	struct frame_counts f = frame_counts();
-	struct stats_vm vm;
 	struct stats_snapshot s = {
 		.machine = {.cpus = cpu_count(),
 			    .memory_bytes = f.total * PAGE_SIZE,
-			    .hypervisor_bytes = (f.total - f.free) * PAGE_SIZE - (the_vm ? the_vm->ram_bytes : 0),
+			    .hypervisor_bytes = (f.total - f.free) * PAGE_SIZE - guests_bytes(),
 			    .free_bytes = f.free * PAGE_SIZE},
-		.vm = &vm,
-		.vms = the_vm ? 1 : 0,
 	};
 
-	if (the_vm)
-		describe(the_vm, &vm);
-	stats_write(j, &s);
+	stats_begin(j, &s);
+	for (const struct vm *vm = vms_next(NULL); vm; vm = vms_next(vm)) {
+		struct stats_vm one;
+
+		describe(vm, &one);
+		stats_write_vm(j, &one);
+	}
+	stats_end(j);
 }
 
 // ---- methods
@@ -143,9 +164,7 @@ static struct vm *named_vm(const struct control_request *req)
 {
 	char name[TZ_NAME_MAX + 1];
 
-	if (!control_param_string(req, "vm", name, sizeof(name)))
-		return NULL;
-	return the_vm && !strcmp(name, the_vm->config.name) ? the_vm : NULL;
+	return control_param_string(req, "vm", name, sizeof(name)) ? vm_find(name) : NULL;
 }
 
 static int method_stats(void *ctx, struct control_request *req, struct json_out *result)
@@ -157,17 +176,19 @@ static int method_stats(void *ctx, struct control_request *req, struct json_out 
 static int method_list(void *ctx, struct control_request *req, struct json_out *result)
 {
 	json_array(result);
-	if (the_vm) {
-		struct vcpu *v = &the_vm->vcpu;
-
+	for (const struct vm *vm = vms_next(NULL); vm; vm = vms_next(vm)) {
+		if (vm->freed)
+			continue;
 		json_object(result);
-		json_kv_string(result, "name", the_vm->config.name);
-		json_kv_u64(result, "id", 1);
-		json_kv_string(result, "type", vm_type_name(the_vm->config.type));
-		json_kv_u64(result, "memory", the_vm->config.memory);
+		json_kv_string(result, "name", vm->config.name);
+		json_kv_u64(result, "id", vm->id);
+		json_kv_string(result, "type", vm_type_name(vm->config.type));
+		json_kv_u64(result, "memory", vm->config.memory);
 		json_kv_u64(result, "vcpus", 1);
-		json_kv_string(result, "state", the_vm->state == VM_ENDED ? "ended" : v->cpu.halted ? "blocked" : "running");
-		json_kv_u64(result, "run_ns", time_ns() - the_vm->created_ns - v->idle_ns);
+		json_kv_string(result, "state", vm_state_name(vm));
+		json_kv_u64(result, "run_ns", run_ns(vm));
+		json_kv_u64(result, "weight", vm->config.cpu_weight);
+		json_kv_u64(result, "cap", vm->config.cap);
 		json_object_end(result);
 	}
 	json_array_end(result);
@@ -184,7 +205,7 @@ static int method_info(void *ctx, struct control_request *req, struct json_out *
 	json_kv_u64(result, "memory_bytes", f.total * PAGE_SIZE);
 	json_kv_u64(result, "free_bytes", f.free * PAGE_SIZE);
 	json_kv_u64(result, "tsc_khz", tsc_khz());
-	json_kv_u64(result, "vms", the_vm ? 1 : 0);
+	json_kv_u64(result, "vms", vms_living());
 	json_object_end(result);
 	return 0;
 }
@@ -211,8 +232,62 @@ static int method_destroy(void *ctx, struct control_request *req, struct json_ou
 
 	if (!vm)
 		return no_vm(req);
-	vm_end(vm, END_DESTROYED, 0, "destroyed by command");
+	vm_destroy(vm);
 	json_put_bool(result, true);
+	return 0;
+}
+
+static int method_pause(void *ctx, struct control_request *req, struct json_out *result)
+{
+	struct vm *vm = named_vm(req);
+
+	if (!vm)
+		return no_vm(req);
+	vm_pause(vm);
+	json_put_bool(result, true);
+	return 0;
+}
+
+static int method_unpause(void *ctx, struct control_request *req, struct json_out *result)
+{
+	struct vm *vm = named_vm(req);
+
+	if (!vm)
+		return no_vm(req);
+	vm_unpause(vm);
+	json_put_bool(result, true);
+	return 0;
+}
+
+// A parameter that may be left out; false: it is there and no number up to max.
+static bool optional_number(const struct control_request *req, const char *name, u64 min, u64 max, u32 *out)
+{
+	u64 n;
+
+	if (json_kind(json_member(req->params, name)) == JSON_ABSENT)
+		return true;
+	if (!control_param_u64(req, name, &n) || n < min || n > max)
+		return false;
+	*out = (u32)n;
+	return true;
+}
+
+static int method_sched_credit(void *ctx, struct control_request *req, struct json_out *result)
+{
+	struct vm *vm = named_vm(req);
+	u32 weight, cap;
+
+	if (!vm)
+		return no_vm(req);
+	weight = vm->config.cpu_weight;
+	cap = vm->config.cap;
+	if (!optional_number(req, "weight", 1, TZ_WEIGHT_MAX, &weight) || !optional_number(req, "cap", 0, 100, &cap))
+		return TZ_RPC_INVALID_PARAMS;
+	vm_set_share(vm, weight, cap);
+	json_object(result);
+	json_kv_u64(result, "weight", weight);
+	json_kv_u64(result, "cap", cap);
+	json_object_end(result);
 	return 0;
 }
 
@@ -231,21 +306,25 @@ static int method_console_input(void *ctx, struct control_request *req, struct j
 }
 
 static const struct control_method methods[] = {
-	{"list", method_list},	       {"stats", method_stats},	    {"info", method_info},
-	{"dmesg", method_dmesg},       {"destroy", method_destroy}, {"console_input", method_console_input},
+	{"list", method_list},
+	{"stats", method_stats},
+	{"info", method_info},
+	{"dmesg", method_dmesg},
+	{"destroy", method_destroy},
+	{"pause", method_pause},
+	{"unpause", method_unpause},
+	{"sched_credit", method_sched_credit},
+	{"console_input", method_console_input},
 };
 
 // ---- service
 
-void service_init(struct vm *vm)
+void service_init(void)
 {
 	static const struct control_ports port = {.send = control_send, .method = methods, .methods = ARRAY_SIZE(methods)};
 
-	the_vm = vm;
-	if (!vm) {
-		control_init(&service_control, &port);
-		control_ready(&service_control, TRAPEZE_VERSION);
-	}
+	control_init(&service_control, &port);
+	control_ready(&service_control, TRAPEZE_VERSION);
 }
 
 void service_poll(void)
@@ -253,20 +332,20 @@ void service_poll(void)
 	char buf[256];
 	int n;
 
-	while ((n = serial_read(SERIAL_COM2, buf, sizeof(buf))) > 0)
+	while ((n = serial_read(SERIAL_COM2, buf, sizeof(buf))) > 0) {
+		spin_lock(&vms_lock);
 		control_receive(&service_control, buf, (size_t)n);
-	com1_poll(the_vm);
+		spin_unlock(&vms_lock);
+	}
+	spin_lock(&vms_lock);
+	com1_poll(vms_input());
+	spin_unlock(&vms_lock);
 }
 
 void service_console_out(struct vm *vm, const u8 *bytes, unsigned n)
 {
 	control_console_out(&service_control, vm->config.name, bytes, n);
 	com1_console_out(vm->config.name, bytes, n);
-}
-
-void service_vm_ended(struct vm *vm)
-{
-	control_vm_ended(&service_control, vm->config.name, vm_end_name(vm->end), vm->end_reason, vm->end_value);
 }
 
 static void snapshot_final(void)

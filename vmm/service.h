@@ -11,10 +11,9 @@
 
 extern struct control service_control;
 
-void service_init(struct vm *vm);
+void service_init(void);
 void service_poll(void);
 void service_console_out(struct vm *vm, const u8 *bytes, unsigned n);
-void service_vm_ended(struct vm *vm);
 NORETURN void service_shutdown(void);
 
 #endif

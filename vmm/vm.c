@@ -113,6 +113,7 @@ static bool fill_p2m(struct vm *vm, u64 base, u64 bytes)
 
 		if (mpn == MPN_NONE)
 			return false;
+		vm->frames_held++;
 		vm->p2m[(base >> PAGE_SHIFT) + i] = mpn;
 	}
 	return true;
@@ -120,11 +121,15 @@ static bool fill_p2m(struct vm *vm, u64 base, u64 bytes)
 
 static void *take(struct vm *vm, size_t bytes)
 {
-	mpn_t mpn = frames_alloc(ROUND_UP(bytes, PAGE_SIZE) >> PAGE_SHIFT, 0);
+	u64 n = ROUND_UP(bytes, PAGE_SIZE) >> PAGE_SHIFT;
+	mpn_t mpn = frames_alloc(n, 0);
 
+	assert(vm->blocks < VM_BLOCKS);
 	if (mpn == MPN_NONE)
 		return NULL;
-	vm->overhead_bytes += ROUND_UP(bytes, PAGE_SIZE);
+	vm->block[vm->blocks++] = (struct vm_block){mpn, n};
+	vm->frames_held += n;
+	vm->overhead_bytes += n << PAGE_SHIFT;
 	return frame_ptr(mpn);
 }
 
@@ -191,6 +196,16 @@ static bool start_shadow(struct vm *vm)
 	return vm->shadow != NULL;
 }
 
+static bool create_gate(struct vm *vm)
+{
+	struct gate *g = &vm->vcpu.gate;
+	enum status st = gate_create(g, &vm->cache);
+
+	vm->frames_held += g->frames;
+	vm->overhead_bytes += g->frames << PAGE_SHIFT;
+	return st == ST_OK;
+}
+
 static bool create_cache(struct vm *vm)
 {
 	struct gate_cache *c = &vm->cache;
@@ -201,7 +216,7 @@ static bool create_cache(struct vm *vm)
 	*c = (struct gate_cache){ptr_mpn(code), ptr_mpn(links), ptr_mpn(ibtc), TC_CODE_BYTES >> PAGE_SHIFT,
 				 TC_LINK_BYTES >> PAGE_SHIFT};
 	vm->translator_memory = take(vm, TC_META_BYTES);
-	return vm->translator_memory && gate_create(&vm->vcpu.gate, c) == ST_OK;
+	return vm->translator_memory && create_gate(vm);
 }
 
 static bool start_translator(struct vm *vm)
@@ -274,8 +289,9 @@ static void load_zero(void *ctx, u64 gpa, u64 len)
 	}
 }
 
-static bool load_linux(struct vm *vm, const struct bundle *bundle, char *error, size_t size)
+static bool load_linux(struct vm *vm, char *error, size_t size)
 {
+	const struct bundle *bundle = vm->bundle;
 	struct bundle_file kernel, ramdisk = {0};
 	struct acpi_config acpi = {.base = ACPI_AREA, .mem_low = vm->low_bytes, .write = load_acpi, .ctx = vm};
 	struct linux_boot b = {
@@ -337,7 +353,7 @@ static void start_vcpu(struct vm *vm)
 }
 
 // From empty memory to the kernel's entry.
-static bool start(struct vm *vm, const struct bundle *bundle, char *error, size_t error_size)
+static bool start(struct vm *vm, char *error, size_t error_size)
 {
 	start_vcpu(vm);
 	if (!start_shadow(vm) || !start_translator(vm)) {
@@ -345,30 +361,45 @@ static bool start(struct vm *vm, const struct bundle *bundle, char *error, size_
 		return false;
 	}
 	create_platform(vm);
-	if (!load_linux(vm, bundle, error, error_size))
+	if (!load_linux(vm, error, error_size))
 		return false;
 	vcpu_load_root(&vm->vcpu);
 	return vm->state != VM_ENDED;
 }
 
-struct vm *vm_create(const struct bundle *bundle, const struct vm_config *config, char *error, size_t error_size)
+#define VM_FRAMES (ROUND_UP(sizeof(struct vm), PAGE_SIZE) >> PAGE_SHIFT)
+
+static bool create(struct vm *vm, char *error, size_t error_size)
 {
-	static struct vm the_vm; // one in this version
-
-	struct vm *vm = &the_vm;
-
-	memset(vm, 0, sizeof(*vm));
-	vm->config = *config;
-	vm->vcpu.vm = vm;
 	if (!create_memory(vm) || !create_cache(vm) || !take_shadow(vm)) {
-		fmt_snprintf(error, error_size, "not enough machine memory for %lu MiB", (unsigned long)(config->memory / MIB));
-		return NULL;
+		fmt_snprintf(error, error_size, "not enough machine memory for %lu MiB", (unsigned long)(vm->config.memory / MIB));
+		return false;
 	}
 	vm->created_ns = time_ns();
-	return start(vm, bundle, error, error_size) ? vm : NULL;
+	return start(vm, error, error_size);
 }
 
-bool vm_restart(struct vm *vm, const struct bundle *bundle)
+struct vm *vm_create(const struct bundle *bundle, const struct vm_config *config, char *error, size_t error_size)
+{
+	mpn_t mpn = frames_alloc(VM_FRAMES, 0);
+	struct vm *vm;
+
+	if (mpn == MPN_NONE) {
+		fmt_snprintf(error, error_size, "not enough machine memory");
+		return NULL;
+	}
+	vm = frame_ptr(mpn);
+	vm->config = *config;
+	vm->bundle = bundle;
+	vm->vcpu.vm = vm;
+	if (create(vm, error, error_size))
+		return vm;
+	vm_free(vm);
+	vm_forget(vm);
+	return NULL;
+}
+
+bool vm_restart(struct vm *vm)
 {
 	char error[160];
 
@@ -378,8 +409,71 @@ bool vm_restart(struct vm *vm, const struct bundle *bundle)
 			memset(frame_ptr(vm->p2m[p]), 0, PAGE_SIZE);
 	vm->state = VM_RUNNING;
 	vm->end = END_NONE;
-	if (start(vm, bundle, error, sizeof(error)))
+	if (start(vm, error, sizeof(error)))
 		return true;
 	vm_end(vm, END_CRASH, 0, "restart: %s", error);
 	return false;
+}
+
+// ---- the end
+
+static void keep_stats(struct vm *vm)
+{
+	if (vm->bt)
+		vm->last_bt = *bt_get_stats(vm->bt);
+	if (vm->shadow)
+		vm->last_shadow = *shadow_get_stats(vm->shadow);
+	if (vm->vcpu.gate.page)
+		vm->last_counter = vm->vcpu.gate.page->counter[0];
+	vm->last_shadow_tables = vm->shadow_tables;
+	vm->bt = NULL;
+}
+
+const struct bt_stats *vm_bt_stats(const struct vm *vm)
+{
+	return vm->freed ? &vm->last_bt : bt_get_stats(vm->bt);
+}
+
+const struct shadow_stats *vm_shadow_stats(const struct vm *vm)
+{
+	return vm->freed ? &vm->last_shadow : shadow_get_stats(vm->shadow);
+}
+
+static void free_ram(struct vm *vm)
+{
+	for (ppn_t p = 0; vm->p2m && p < vm->ppn_limit; p++) {
+		if (vm->p2m[p] == MPN_NONE)
+			continue;
+		frame_free(vm->p2m[p]);
+		vm->frames_held--;
+	}
+	vm->p2m = NULL;
+	vm->ppn_limit = 0;
+}
+
+void vm_free(struct vm *vm)
+{
+	assert(!vm->freed);
+	keep_stats(vm);
+	if (vm->shadow)
+		shadow_destroy(vm->shadow);
+	vm->shadow = NULL;
+	assert(!vm->shadow_tables);
+	free_ram(vm);
+	vm->frames_held -= vm->vcpu.gate.frames;
+	gate_destroy(&vm->vcpu.gate);
+	while (vm->blocks) {
+		struct vm_block *b = &vm->block[--vm->blocks];
+
+		frames_free(b->mpn, b->frames);
+		vm->frames_held -= b->frames;
+	}
+	vm->freed = true;
+	assert(!vm->frames_held); // nothing leaks
+}
+
+void vm_forget(struct vm *vm)
+{
+	assert(vm->freed);
+	frames_free(ptr_mpn(vm), VM_FRAMES);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A virtual machine and its virtual CPU (one for now): where core's pure parts meet the machine.
+// Virtual machines, each with its virtual CPU (one for now): where core's pure parts meet the machine.
 //
 // A vCPU's state has two homes. While the guest runs, its general registers, flags, segment registers and FPU are the
 // machine's; at an exit the general ones are in the gate's vcpu_page. regs.c moves them to and from struct x86_cpu, which
@@ -95,13 +95,25 @@ struct vcpu {
 };
 
 enum vm_state { VM_RUNNING, VM_ENDED };
+
+// Memory taken in one piece for as long as the VM lives.
+#define VM_BLOCKS 12
+struct vm_block {
+	mpn_t mpn;
+	u64 frames;
+};
 enum vm_end { END_NONE, END_POWER_OFF, END_RESET, END_CRASH, END_DESTROYED, END_DEBUG_EXIT };
 
 #define CONSOLE_BATCH 512
 
 struct vm {
+	struct vm *next; // vms.c
+	u32 id;          // from 1, never used again
 	struct vm_config config;
+	const struct bundle *bundle; // kernel and ramdisk; stands as long as the machine
 	enum vm_state state;
+	bool freed;           // its memory is given back; what follows the end is for the statistics
+	volatile bool paused; // by command
 	enum vm_end end;
 	u32 end_value;
 	char end_reason[200];
@@ -109,6 +121,9 @@ struct vm {
 	mpn_t *p2m;       // by ppn; MPN_NONE: no RAM there
 	ppn_t ppn_limit;
 	u64 ram_bytes, low_bytes, overhead_bytes;
+	struct vm_block block[VM_BLOCKS];
+	unsigned blocks;
+	u64 frames_held; // of every kind
 
 	struct shadow *shadow;
 	u32 shadow_tables, shadow_table_limit;
@@ -123,12 +138,23 @@ struct vm {
 	u8 console[CONSOLE_BATCH];
 	unsigned console_used;
 	u64 created_ns;
+	// Once it is freed.
+	struct bt_stats last_bt;
+	struct shadow_stats last_shadow;
+	u32 last_shadow_tables;
+	u64 last_counter;
 };
 
 // vm.c
+// NULL: the machine is too small, or the kernel cannot be loaded; `error` says why and nothing is kept. The bundle stays.
 struct vm *vm_create(const struct bundle *bundle, const struct vm_config *config, char *error, size_t error_size);
 // A guest's reset: the same VM from its kernel again, with its counters. False: it does not start again (the VM has ended).
-bool vm_restart(struct vm *vm, const struct bundle *bundle);
+bool vm_restart(struct vm *vm);
+// Gives back all memory of a VM that no CPU has loaded; the struct stays, for the statistics, until vm_forget().
+void vm_free(struct vm *vm);
+void vm_forget(struct vm *vm);
+const struct bt_stats *vm_bt_stats(const struct vm *vm);
+const struct shadow_stats *vm_shadow_stats(const struct vm *vm);
 void vm_end(struct vm *vm, enum vm_end how, u32 value, const char *fmt, ...) PRINTF(4, 5);
 void vm_console_flush(struct vm *vm);
 const char *vm_end_name(enum vm_end how);

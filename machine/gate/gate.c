@@ -59,22 +59,24 @@ static u64 in_gate(const u8 *symbol)
 }
 
 // Page-table building. Rights at the leaves; upper entries allow writing.
-static u64 *table_below(u64 *entry)
+static u64 *table_below(struct gate *g, u64 *entry)
 {
 	if (!(*entry & PTE_P)) {
 		mpn_t mpn = frame_alloc();
 
 		if (mpn == MPN_NONE)
 			return NULL;
+		g->frames++;
 		*entry = mpn << PAGE_SHIFT | PTE_P | PTE_W | PTE_A;
 	}
 	return frame_ptr((*entry & PTE_ADDR) >> PAGE_SHIFT);
 }
 
-static bool map_page(u64 *l3, u64 va, mpn_t mpn, u64 rights)
+static bool map_page(struct gate *g, u64 va, mpn_t mpn, u64 rights)
 {
-	u64 *l2 = table_below(&l3[(va >> 30) & 511]);
-	u64 *l1 = l2 ? table_below(&l2[(va >> 21) & 511]) : NULL;
+	u64 *l3 = frame_ptr(g->l3);
+	u64 *l2 = table_below(g, &l3[(va >> 30) & 511]);
+	u64 *l1 = l2 ? table_below(g, &l2[(va >> 21) & 511]) : NULL;
 
 	if (!l1)
 		return false;
@@ -87,23 +89,26 @@ static bool map_page(u64 *l3, u64 va, mpn_t mpn, u64 rights)
 #define RIGHTS_RO PTE_NX
 #define RIGHTS_RW (PTE_W | PTE_NX)
 
-static void *map_new(u64 *l3, u64 va, unsigned pages, u64 rights)
+static void *map_new(struct gate *g, u64 va, unsigned pages, u64 rights)
 {
 	mpn_t mpn = frames_alloc(pages, 0);
 
 	if (mpn == MPN_NONE)
 		return NULL;
-	for (unsigned i = 0; i < pages; i++)
-		if (!map_page(l3, va + i * PAGE_SIZE, mpn + i, rights))
+	for (unsigned i = 0; i < pages; i++) {
+		if (!map_page(g, va + i * PAGE_SIZE, mpn + i, rights)) {
+			frames_free(mpn + i, pages - i); // the others are in the tables
 			return NULL;
-	memset(frame_ptr(mpn), 0, pages * PAGE_SIZE);
+		}
+		g->frames++;
+	}
 	return frame_ptr(mpn);
 }
 
-static bool map_run(u64 *l3, u64 va, mpn_t mpn, size_t pages, u64 rights)
+static bool map_run(struct gate *g, u64 va, mpn_t mpn, size_t pages, u64 rights)
 {
 	for (size_t i = 0; i < pages; i++)
-		if (!map_page(l3, va + i * PAGE_SIZE, mpn + i, rights))
+		if (!map_page(g, va + i * PAGE_SIZE, mpn + i, rights))
 			return false;
 	return true;
 }
@@ -156,24 +161,24 @@ enum status gate_create(struct gate *g, const struct gate_cache *cache)
 {
 	size_t text = (size_t)(gate_text_end - gate_text_start);
 	u8 *text_copy;
-	u64 *idt, *l3;
+	u64 *idt;
 
 	g->l3 = frame_alloc();
 	if (g->l3 == MPN_NONE)
 		return ST_NOMEM;
-	l3 = frame_ptr(g->l3);
-	text_copy = map_new(l3, GATE_TEXT, (unsigned)(ROUND_UP(text, PAGE_SIZE) >> PAGE_SHIFT), RIGHTS_TEXT);
-	idt = map_new(l3, GATE_IDT, 1, RIGHTS_RO);
-	g->tss = map_new(l3, GATE_TSS, 1, RIGHTS_RO);
-	g->trust = map_new(l3, GATE_TRUST, 1, RIGHTS_RO);
-	g->gdt = map_new(l3, GATE_GDT, 16, RIGHTS_RO);
-	g->ldt = map_new(l3, GATE_LDT, 16, RIGHTS_RO);
-	g->page = map_new(l3, GATE_VCPU, 1, RIGHTS_RW);
+	g->frames = 1;
+	text_copy = map_new(g, GATE_TEXT, (unsigned)(ROUND_UP(text, PAGE_SIZE) >> PAGE_SHIFT), RIGHTS_TEXT);
+	idt = map_new(g, GATE_IDT, 1, RIGHTS_RO);
+	g->tss = map_new(g, GATE_TSS, 1, RIGHTS_RO);
+	g->trust = map_new(g, GATE_TRUST, 1, RIGHTS_RO);
+	g->gdt = map_new(g, GATE_GDT, 16, RIGHTS_RO);
+	g->ldt = map_new(g, GATE_LDT, 16, RIGHTS_RO);
+	g->page = map_new(g, GATE_VCPU, 1, RIGHTS_RW);
 	if (!text_copy || !idt || !g->tss || !g->trust || !g->gdt || !g->ldt || !g->page ||
-	    !map_new(l3, GATE_STACK, 1, RIGHTS_RW) || !map_new(l3, GATE_IST, GATE_IST_COUNT, RIGHTS_RW) ||
-	    !map_run(l3, GATE_TC, cache->code, cache->code_pages, RIGHTS_TEXT) ||
-	    !map_run(l3, GATE_LINKS, cache->links, cache->link_pages, RIGHTS_RO) ||
-	    !map_run(l3, GATE_IBTC, cache->ibtc, IBTC_ENTRIES * 8 / PAGE_SIZE, RIGHTS_RO))
+	    !map_new(g, GATE_STACK, 1, RIGHTS_RW) || !map_new(g, GATE_IST, GATE_IST_COUNT, RIGHTS_RW) ||
+	    !map_run(g, GATE_TC, cache->code, cache->code_pages, RIGHTS_TEXT) ||
+	    !map_run(g, GATE_LINKS, cache->links, cache->link_pages, RIGHTS_RO) ||
+	    !map_run(g, GATE_IBTC, cache->ibtc, IBTC_ENTRIES * 8 / PAGE_SIZE, RIGHTS_RO))
 		return ST_NOMEM;
 	assert(text <= 16 * PAGE_SIZE);
 	memcpy(text_copy, gate_text_start, text);
@@ -181,6 +186,47 @@ enum status gate_create(struct gate *g, const struct gate_cache *cache)
 	fill_tss((u8 *)g->tss);
 	fill_own_descriptors(g->gdt);
 	return ST_OK;
+}
+
+#define GIB_INDEX(va) (((va) >> 30) & 511)
+
+// The tables of one GiB, and, where they are the gate's own, the pages that they map.
+static u64 free_gib(u64 *entry, bool pages)
+{
+	u64 *l2 = frame_ptr((*entry & PTE_ADDR) >> PAGE_SHIFT), n = 1;
+
+	for (unsigned i = 0; i < 512; i++) {
+		u64 *l1 = frame_ptr((l2[i] & PTE_ADDR) >> PAGE_SHIFT);
+
+		if (!(l2[i] & PTE_P))
+			continue;
+		for (unsigned k = 0; pages && k < 512; k++) {
+			if (!(l1[k] & PTE_P))
+				continue;
+			frame_free((l1[k] & PTE_ADDR) >> PAGE_SHIFT);
+			n++;
+		}
+		frame_free(ptr_mpn(l1));
+		n++;
+	}
+	frame_free(ptr_mpn(l2));
+	*entry = 0;
+	return n;
+}
+
+void gate_destroy(struct gate *g)
+{
+	u64 *l3, n = 1;
+
+	if (!g->frames)
+		return;
+	l3 = frame_ptr(g->l3);
+	for (unsigned i = 0; i < 512; i++)
+		if (l3[i] & PTE_P)
+			n += free_gib(&l3[i], i == GIB_INDEX(GATE_TEXT));
+	assert(n == g->frames);
+	frame_free(g->l3);
+	*g = (struct gate){.l3 = MPN_NONE};
 }
 
 u64 gate_filter_descriptor(u64 raw)

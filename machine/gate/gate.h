@@ -21,9 +21,12 @@ struct gate {
 	u64 *gdt;                 // 8192 entries
 	u64 *ldt;                 // 8192 entries
 	u64 *tss;
+	u64 frames;               // taken for all of it
 };
 
+// On failure as well, gate_destroy() gives back what was taken. The cache's frames stay the caller's.
 enum status gate_create(struct gate *g, const struct gate_cache *cache) MUST_CHECK;
+void gate_destroy(struct gate *g);
 
 // Makes the gate current on this CPU: slot GATE_SLOT of the CPU's own root, GDTR, IDTR, TR, SYSCALL MSRs.
 void gate_install(struct gate *g, u64 *cpu_root, u64 cpu_cr3);

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT
+// The list of VMs and their life. A VM that has ended is kept, without its memory, for the statistics; of those only the last
+// TZ_VMS_MAX, and none once a new VM takes its name.
+#include "vmm/vms.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/string.h"
+#include "vmm/control.h"
+#include "vmm/lockstep.h"
+#include "vmm/service.h"
+
+struct spinlock vms_lock;
+static struct vm *first;
+static u32 last_id;
+
+struct vm *vms_next(const struct vm *vm)
+{
+	return vm ? vm->next : first;
+}
+
+struct vm *vm_find(const char *name)
+{
+	for (struct vm *vm = first; vm; vm = vm->next)
+		if (vm->state != VM_ENDED && !strcmp(vm->config.name, name))
+			return vm;
+	return NULL;
+}
+
+struct vm *vms_input(void)
+{
+	for (struct vm *vm = first; vm; vm = vm->next)
+		if (vm->state != VM_ENDED)
+			return vm;
+	return NULL;
+}
+
+unsigned vms_living(void)
+{
+	unsigned n = 0;
+
+	for (struct vm *vm = first; vm; vm = vm->next)
+		n += !vm->freed;
+	return n;
+}
+
+static void unlink_vm(struct vm *vm)
+{
+	struct vm **at = &first;
+
+	while (*at != vm)
+		at = &(*at)->next;
+	*at = vm->next;
+	vm_forget(vm);
+}
+
+// Records of ended VMs that a new one makes void.
+static void forget_old(const char *name)
+{
+	unsigned ended = 0;
+
+	for (struct vm *vm = first; vm; vm = vm->next)
+		ended += vm->freed;
+	for (struct vm *vm = first, *next; vm; vm = next) {
+		next = vm->next;
+		if (!vm->freed || (strcmp(vm->config.name, name) != 0 && ended < TZ_VMS_MAX))
+			continue;
+		unlink_vm(vm);
+		ended--;
+	}
+}
+
+enum status vm_start(struct vm *vm)
+{
+	struct vm **at = &first;
+
+	for (const struct vm *other = first; other; other = other->next)
+		if (!other->freed && !strcmp(other->config.name, vm->config.name))
+			return ST_BUSY;
+	if (vms_living() >= TZ_VMS_MAX)
+		return ST_NOMEM;
+	forget_old(vm->config.name);
+	while (*at)
+		at = &(*at)->next;
+	*at = vm;
+	vm->id = ++last_id;
+	log_info("%s: starting, %lu MiB", vm->config.name, (unsigned long)(vm->config.memory / MIB));
+	return ST_OK;
+}
+
+void vm_pause(struct vm *vm)
+{
+	vm->paused = true;
+}
+
+void vm_unpause(struct vm *vm)
+{
+	vm->paused = false;
+}
+
+void vm_destroy(struct vm *vm)
+{
+	vm_end(vm, END_DESTROYED, 0, "destroyed by command");
+}
+
+void vm_set_share(struct vm *vm, u32 weight, u32 cap)
+{
+	vm->config.cpu_weight = weight;
+	vm->config.cap = cap;
+}
+
+const char *vm_state_name(const struct vm *vm)
+{
+	if (vm->state == VM_ENDED)
+		return vm->end == END_CRASH ? "crashed" : "ended";
+	return vm->paused ? "paused" : vm->vcpu.cpu.halted ? "blocked" : "running";
+}
+
+// What the VM file wants after an end; a command or a debug exit ends it for good.
+static enum vm_action action_after(const struct vm *vm)
+{
+	switch (vm->end) {
+	case END_POWER_OFF:
+		return vm->config.on_poweroff;
+	case END_RESET:
+		return vm->config.on_reboot;
+	case END_CRASH:
+		return vm->config.on_crash;
+	default:
+		return VM_DESTROY;
+	}
+}
+
+bool vm_finish(struct vm *vm)
+{
+	assert(vm->state == VM_ENDED);
+	if (action_after(vm) == VM_RESTART) {
+		control_vm_restarted(&service_control, vm->config.name, vm_end_name(vm->end), vm->end_reason);
+		if (vm_restart(vm))
+			return true;
+	}
+	lockstep_log(vm->config.name);
+	spin_lock(&vms_lock);
+	vm_free(vm);
+	spin_unlock(&vms_lock);
+	control_vm_ended(&service_control, vm->config.name, vm_end_name(vm->end), vm->end_reason, vm->end_value);
+	return false;
+}
