@@ -8,7 +8,7 @@
 #define TZ_CONTROL_LINE_MAX (64u << 10)   // a request, without its newline
 #define TZ_CONTROL_REPLY_MAX (256u << 10) // a reply or notification
 #define TZ_CONTROL_DEPTH_MAX 16           // nested arrays and objects
-#define TZ_CONSOLE_CHUNK 256              // console bytes in one notification
+#define TZ_CONSOLE_CHUNK 512              // console bytes in one notification
 
 // JSON-RPC 2.0's error codes, then ours.
 enum tz_control_error {

@@ -57,7 +57,9 @@
 
 #define VCPU_SPILLS 8
 #define UART_FAST_PORT 0x3f8
+#define UART_FAST_IIR (UART_FAST_PORT + 2)
 #define UART_FAST_LSR (UART_FAST_PORT + 5)
+#define UART_FAST_MSR (UART_FAST_PORT + 6)
 #define UART_BUFFER 256
 
 // Written by translated code in ring 1 and by the hypervisor. A guest that corrupts it harms itself alone.
@@ -82,12 +84,15 @@ struct vcpu_page {
 	u64 vector, error, rip, cs, rflags, rsp, ss, cr2;
 	u64 exits_gate;          // transitions that the gate served itself
 	// Console output without an exit per byte: while uart_room is nonzero the UART at UART_FAST_PORT is in the plain state in
-	// which a byte sent has no effect but leaving, and its line status reads uart_lsr. Bytes go from the buffer's end down.
+	// which a byte sent has no effect but leaving and, perhaps, the transmitter's interrupt; its line and modem status read
+	// uart_lsr and uart_msr. Bytes go from the buffer's end down. IIR reads uart_iir, and uart_iir_read the next time; once a
+	// byte was sent uart_iir_sent. If uart_event is not 0, a byte sent sets `pending`: the interrupt is the hypervisor's to raise.
 	u64 uart_room;
 	u64 uart_lsr;
 	u8 uart_buffer[UART_BUFFER];
 	u64 reflect[6];          // exception frame of a fault being reflected: error RIP CS RFLAGS RSP SS
 	u64 counter[16];         // debug counters written by translated code (block executions and the like)
+	u64 uart_msr, uart_iir, uart_iir_read, uart_iir_sent, uart_event;
 };
 _Static_assert(sizeof(struct vcpu_page) <= 4096, "vcpu_page is one page");
 

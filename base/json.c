@@ -431,6 +431,8 @@ void json_put_bytes(struct json_out *j, const void *bytes, size_t n)
 
 		if (b[i] == '"' || b[i] == '\\')
 			put(j, (const char[]){'\\', (char)b[i]}, 2);
+		else if (b[i] == '\n' || b[i] == '\r')
+			put(j, b[i] == '\n' ? "\\n" : "\\r", 2);
 		else if (b[i] >= 0x20 && b[i] < 0x7f)
 			put(j, (const char *)&b[i], 1);
 		else

@@ -5,25 +5,40 @@
 
 #include "machine/irq/time.h"
 
+static void offer(struct vcpu *v)
+{
+	struct vcpu_page *p = v->gate.page;
+	struct uart_plain plain;
+
+	v->console_open = uart_plain_output(&v->vm->platform.uart, &plain);
+	v->console_iir = plain.iir;
+	p->uart_lsr = plain.lsr;
+	p->uart_msr = plain.msr;
+	p->uart_iir = plain.iir;
+	p->uart_iir_read = plain.iir_read;
+	p->uart_iir_sent = plain.iir_sent;
+	p->uart_event = plain.interrupts;
+	p->uart_room = v->console_open ? UART_BUFFER : 0;
+}
+
+// What the guest wrote into the page is its own word: the room is bounded, IIR only ever acknowledges.
 void console_after_exit(struct vcpu *v)
 {
 	struct vcpu_page *p = v->gate.page;
-	u64 room = p->uart_room; // the guest's word: bounded below
+	u64 room = p->uart_room;
 
-	if (likely(room >= UART_BUFFER))
+	if (likely(room >= UART_BUFFER && p->uart_iir == v->console_iir))
 		return;
-	if (v->console_open)
+	if (v->console_open) {
 		for (u64 i = UART_BUFFER; i > room; i--)
 			platform_out(&v->vm->platform, time_ns(), UART_FAST_PORT, 1, p->uart_buffer[i - 1]);
-	p->uart_room = v->console_open ? UART_BUFFER : 0;
+		platform_iir_left(&v->vm->platform, (u8)p->uart_iir);
+		v->attention = true; // for the transmitter's interrupt, and the bytes' way on
+	}
+	offer(v);
 }
 
 void console_state(struct vcpu *v)
 {
-	struct vcpu_page *p = v->gate.page;
-	u8 lsr;
-
-	v->console_open = uart_plain_output(&v->vm->platform.uart, &lsr);
-	p->uart_lsr = lsr;
-	p->uart_room = v->console_open ? UART_BUFFER : 0;
+	offer(v);
 }

@@ -13,6 +13,9 @@
 #include "vmm/lockstep.h"
 #include "vmm/service.h"
 
+// Console bytes wait for company, but not longer than this.
+#define CONSOLE_DELAY_NS 2000000ull
+
 // How long emulation may go on before devices and the control channel are looked at again.
 #define EMULATE_BURST 64
 
@@ -49,7 +52,8 @@ static void deliver(struct vcpu *v, u64 now)
 // is armed again then.
 static void arm_timer(struct vcpu *v, u64 now)
 {
-	u64 next = MIN(MAX(platform_next_event(&v->vm->platform, now), now), now + SERVICE_PERIOD_NS);
+	u64 period = v->vm->console_used ? CONSOLE_DELAY_NS : SERVICE_PERIOD_NS;
+	u64 next = MIN(MAX(platform_next_event(&v->vm->platform, now), now), now + period);
 
 	if (v->armed_ns > now && v->armed_ns <= next)
 		return;
@@ -106,6 +110,8 @@ static void attend(struct vcpu *v)
 	deliver(v, now);
 	platform_offer_eoi(p);
 	console_state(v);
+	if (v->vm->console_used && now - v->vm->console_since >= CONSOLE_DELAY_NS)
+		vm_console_flush(v->vm);
 	arm_timer(v, now);
 }
 

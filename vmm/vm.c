@@ -63,8 +63,10 @@ static void console_out(void *ctx, const u8 *bytes, unsigned n)
 	struct vm *vm = ctx;
 
 	for (unsigned i = 0; i < n; i++) {
+		if (!vm->console_used)
+			vm->console_since = time_ns();
 		vm->console[vm->console_used++] = bytes[i];
-		if (vm->console_used == CONSOLE_BATCH || bytes[i] == '\n')
+		if (vm->console_used == CONSOLE_BATCH)
 			vm_console_flush(vm);
 	}
 }

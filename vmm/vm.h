@@ -80,6 +80,7 @@ struct vcpu {
 	struct watched_table gdt_pages, ldt_pages;
 	bool attention;    // time, devices or interrupts are to be looked at before the next entry
 	bool console_open; // translated code may put console bytes into gate.page
+	u8 console_iir;    // IIR as gate.page was last given it
 	unsigned cr3_next; // where the gate's list of roots gets its next entry
 	struct exit_counter exits[EXIT_REASONS];
 	struct hot_site hot[HOT_SITES];
@@ -104,7 +105,7 @@ struct vm_block {
 };
 enum vm_end { END_NONE, END_POWER_OFF, END_RESET, END_CRASH, END_DESTROYED, END_DEBUG_EXIT };
 
-#define CONSOLE_BATCH 512
+#define CONSOLE_BATCH 1024
 
 struct vm {
 	struct vm *next; // vms.c
@@ -137,6 +138,7 @@ struct vm {
 	struct code_page code_pages[CODE_PAGES];
 	u8 console[CONSOLE_BATCH];
 	unsigned console_used;
+	u64 console_since; // when the first of them came
 	u64 created_ns;
 	// Once it is freed.
 	struct bt_stats last_bt;

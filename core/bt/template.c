@@ -286,43 +286,92 @@ static void emit_mov_cr3(struct bt_emit *e, const struct bt_insn *in)
 
 // --- console port ---
 
-// RCX is spilled. Falls through with the room left in RCX if DX is `port` and the UART is plain; else the emulator does it.
-static void uart_plain(struct bt_emit *e, const struct bt_insn *in, u16 port)
+// RCX is spilled from here on. Falls through if the UART is plain; else the emulator does it.
+static void uart_start(struct bt_emit *e, const struct bt_insn *in)
 {
-	u32 ours, plain;
+	u32 plain;
 
-	bt_put(e, "\x0f\xb7\xca\x48\x8d\x89", 6); // movzx ecx, dx; lea rcx, [rcx - port]
-	bt_put32(e, (u32)-(s32)port);
-	ours = bt_short_jump(e, 0xe3);
-	tail_emulate(e, in, -1, BIT(R_RCX), 0);
-	bt_here(e, ours);
+	start(e, in);
+	bt_spill(e, R_RCX);
+	before(e, in, BIT(R_RCX));
 	bt_load(e, R_RCX, FIELD(uart_room));
 	bt_put(e, "\xe3\x02", 2); // jrcxz over the jump
 	plain = bt_short_jump(e, 0xeb);
 	tail_emulate(e, in, -1, BIT(R_RCX), 0);
 	bt_here(e, plain);
+	bt_put(e, "\x0f\xb7\xca", 3); // movzx ecx, dx
 }
 
-static void emit_in_al(struct bt_emit *e, const struct bt_insn *in)
+// RCX is DX less `from`. Jumps if DX is `port`.
+static u32 uart_port_is(struct bt_emit *e, u16 from, u16 port)
 {
-	start(e, in);
-	bt_spill(e, R_RCX);
+	bt_put(e, "\x48\x8d\x89", 3); // lea rcx, [rcx + disp32]
+	bt_put32(e, (u32)((s32)from - port));
+	return bt_short_jump(e, 0xe3);
+}
+
+static void in_al_constant(struct bt_emit *e, const struct bt_insn *in, unsigned field)
+{
 	before(e, in, BIT(R_RCX));
-	uart_plain(e, in, UART_FAST_LSR);
-	bt_load(e, R_RCX, FIELD(uart_lsr));
+	bt_load(e, R_RCX, field);
 	bt_put(e, "\x88\xc8", 2); // mov al, cl
 	after(e, in, BIT(R_RCX));
 	bt_unspill(e, R_RCX);
 }
 
+// Reading IIR acknowledges: the store commits, and AL is the guest's old one until then.
+static void in_al_iir(struct bt_emit *e, const struct bt_insn *in)
+{
+	before(e, in, BIT(R_RCX));
+	bt_spill(e, R_RAX);
+	before(e, in, SP_AC);
+	bt_load(e, R_RCX, FIELD(uart_iir));
+	bt_put(e, "\x88\xc8", 2); // mov al, cl
+	bt_load(e, R_RCX, FIELD(uart_iir_read));
+	bt_store(e, FIELD(uart_iir), R_RCX);
+	after(e, in, BIT(R_RCX));
+	bt_unspill(e, R_RCX);
+}
+
+static void emit_in_al(struct bt_emit *e, const struct bt_insn *in)
+{
+	u32 lsr, iir, msr, done[2];
+
+	uart_start(e, in);
+	lsr = uart_port_is(e, 0, UART_FAST_LSR);
+	iir = uart_port_is(e, UART_FAST_LSR, UART_FAST_IIR);
+	msr = uart_port_is(e, UART_FAST_IIR, UART_FAST_MSR);
+	tail_emulate(e, in, -1, BIT(R_RCX), 0);
+	bt_here(e, lsr);
+	in_al_constant(e, in, FIELD(uart_lsr));
+	done[0] = bt_short_jump(e, 0xeb);
+	bt_here(e, msr);
+	in_al_constant(e, in, FIELD(uart_msr));
+	done[1] = bt_short_jump(e, 0xeb);
+	bt_here(e, iir);
+	in_al_iir(e, in);
+	bt_here(e, done[0]);
+	bt_here(e, done[1]);
+}
+
+// What the transmitter's interrupt needs is stored around the byte's commitment: one `pending` too many does no harm.
 static void emit_out_al(struct bt_emit *e, const struct bt_insn *in)
 {
-	start(e, in);
-	bt_spill(e, R_RCX);
-	before(e, in, BIT(R_RCX));
-	uart_plain(e, in, UART_FAST_PORT);
+	u32 ours;
+
+	uart_start(e, in);
+	ours = uart_port_is(e, 0, UART_FAST_PORT);
+	tail_emulate(e, in, -1, BIT(R_RCX), 0);
+	bt_here(e, ours);
 	bt_spill(e, R_RDX);
 	before(e, in, BIT(R_RCX) | BIT(R_RDX));
+	bt_load(e, R_RDX, FIELD(uart_iir_sent));
+	bt_store(e, FIELD(uart_iir), R_RDX);
+	bt_load(e, R_RCX, FIELD(pending));
+	bt_load(e, R_RDX, FIELD(uart_event));
+	bt_put(e, "\x48\x8d\x0c\x11", 4); // lea rcx, [rcx + rdx]
+	bt_store(e, FIELD(pending), R_RCX);
+	bt_load(e, R_RCX, FIELD(uart_room));
 	bt_lea_field(e, R_RDX, FIELD(uart_buffer) - 1);
 	bt_put(e, "\x88\x04\x0a\x48\x8d\x49\xff", 7); // mov [rdx + rcx], al; lea rcx, [rcx - 1]
 	bt_store(e, FIELD(uart_room), R_RCX);

@@ -388,6 +388,12 @@ void platform_set_cr8(struct platform *p, u64 value)
 	sync(p);
 }
 
+void platform_iir_left(struct platform *p, u8 iir)
+{
+	uart_iir_left(&p->uart, iir);
+	sync(p);
+}
+
 unsigned platform_console_input(struct platform *p, u64 now, const u8 *bytes, unsigned n)
 {
 	unsigned taken = uart_input(&p->uart, now, bytes, n);

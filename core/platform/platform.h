@@ -94,6 +94,8 @@ int platform_acknowledge(struct platform *p, u64 now);
 bool platform_nmi_pending(const struct platform *p);
 bool platform_take_nmi(struct platform *p);
 
+// For the caller that serves some of the UART's accesses itself (uart_plain_output): its reads of IIR left `iir` there.
+void platform_iir_left(struct platform *p, u8 iir);
 unsigned platform_console_input(struct platform *p, u64 now, const u8 *bytes, unsigned n);
 void platform_power_button(struct platform *p, u64 now);
 // Input pin of the PIC (below 16) and of the IOAPIC, for devices that live elsewhere. gsi below 24.

@@ -64,8 +64,8 @@ static u8 modem_lines(const struct uart *u)
 		    (u->mcr & MCR_OUT1 ? MSR_RI : 0) | (u->mcr & MCR_OUT2 ? MSR_DCD : 0));
 }
 
-// Highest-priority interrupt in the IIR's coding.
-static u8 cause(const struct uart *u)
+// Highest-priority interrupt in the IIR's coding, if the transmitter's is pending or not.
+static u8 cause_with(const struct uart *u, bool thre)
 {
 	if ((u->ier & IER_LINE) && u->errors)
 		return IIR_LINE;
@@ -73,11 +73,21 @@ static u8 cause(const struct uart *u)
 		return IIR_RX;
 	if ((u->ier & IER_RX) && u->timeout && u->fifo_count)
 		return IIR_TIMEOUT;
-	if ((u->ier & IER_THRE) && u->thre_pending)
+	if ((u->ier & IER_THRE) && thre)
 		return IIR_THRE;
 	if ((u->ier & IER_MODEM) && u->delta)
 		return IIR_MODEM;
 	return IIR_NONE;
+}
+
+static u8 cause(const struct uart *u)
+{
+	return cause_with(u, u->thre_pending);
+}
+
+static u8 iir_with(const struct uart *u, bool thre)
+{
+	return cause_with(u, thre) | (u->fcr & FCR_ENABLE ? 0xc0 : 0);
 }
 
 static void update(struct uart *u)
@@ -124,6 +134,21 @@ static u8 read_data(struct uart *u, u64 now)
 	return value;
 }
 
+// Reading it acknowledges the transmitter's interrupt if that is what it tells.
+static u8 read_iir(struct uart *u)
+{
+	u8 value = iir_with(u, u->thre_pending);
+
+	if (cause(u) == IIR_THRE)
+		u->thre_pending = false;
+	return value;
+}
+
+static u8 line_status(const struct uart *u)
+{
+	return (u8)(LSR_EMPTY | u->errors | (u->fifo_count ? LSR_DATA : 0));
+}
+
 u8 uart_read(struct uart *u, u64 now, unsigned reg)
 {
 	bool dlab = u->lcr & LCR_DLAB;
@@ -138,11 +163,7 @@ u8 uart_read(struct uart *u, u64 now, unsigned reg)
 		value = dlab ? (u8)(u->divisor >> 8) : u->ier;
 		break;
 	case REG_IIR_FCR:
-		value = cause(u);
-		if (value == IIR_THRE)
-			u->thre_pending = false;
-		if (u->fcr & FCR_ENABLE)
-			value |= 0xc0;
+		value = read_iir(u);
 		break;
 	case REG_LCR:
 		value = u->lcr;
@@ -151,7 +172,7 @@ u8 uart_read(struct uart *u, u64 now, unsigned reg)
 		value = u->mcr;
 		break;
 	case REG_LSR:
-		value = (u8)(LSR_EMPTY | u->errors | (u->fifo_count ? LSR_DATA : 0));
+		value = line_status(u);
 		u->errors = 0;
 		break;
 	case REG_MSR:
@@ -259,10 +280,23 @@ bool uart_write(struct uart *u, u64 now, unsigned reg, u8 value, u8 *tx)
 	return sent;
 }
 
-bool uart_plain_output(const struct uart *u, u8 *lsr)
+bool uart_plain_output(const struct uart *u, struct uart_plain *p)
 {
-	*lsr = (u8)(LSR_EMPTY | (u->fifo_count ? LSR_DATA : 0));
-	return !u->errors && !(u->ier & IER_THRE) && !(u->lcr & LCR_DLAB) && !(u->mcr & MCR_LOOP);
+	p->lsr = line_status(u);
+	p->msr = modem_lines(u);
+	p->iir = iir_with(u, u->thre_pending);
+	p->iir_read = iir_with(u, u->thre_pending && cause(u) != IIR_THRE);
+	p->iir_sent = iir_with(u, true);
+	p->interrupts = (u->ier & IER_THRE) && (u->mcr & MCR_OUT2);
+	return !u->errors && !u->delta && !(u->lcr & LCR_DLAB) && !(u->mcr & MCR_LOOP);
+}
+
+void uart_iir_left(struct uart *u, u8 iir)
+{
+	if (cause(u) != IIR_THRE || iir != iir_with(u, false))
+		return;
+	u->thre_pending = false;
+	update(u);
 }
 
 unsigned uart_input(struct uart *u, u64 now, const u8 *bytes, unsigned n)

@@ -28,8 +28,19 @@ void uart_init(struct uart *u);
 u8 uart_read(struct uart *u, u64 now, unsigned reg);
 // True: *tx is a byte that leaves on the wire.
 bool uart_write(struct uart *u, u64 now, unsigned reg, u8 value, u8 *tx);
-// A byte written to the data register would leave and do nothing else, and the line status may be read without effect: *lsr.
-bool uart_plain_output(const struct uart *u, u8 *lsr);
+
+// For a caller that serves the common accesses of a sender by itself and tells us later.
+struct uart_plain {
+	u8 lsr, msr;  // what reading these gives, without effect
+	u8 iir;       // what reading it gives
+	u8 iir_read;  // ... after it has been read
+	u8 iir_sent;  // ... after a byte was sent
+	bool interrupts; // a byte sent raises the transmitter's interrupt
+};
+// True: a byte written to the data register would leave and do nothing else but raise the transmitter's interrupt.
+bool uart_plain_output(const struct uart *u, struct uart_plain *p);
+// The caller's bytes have been written; then its reads of IIR have left `iir` there.
+void uart_iir_left(struct uart *u, u8 iir);
 unsigned uart_input(struct uart *u, u64 now, const u8 *bytes, unsigned n);
 void uart_advance(struct uart *u, u64 now);
 u64 uart_next_event(const struct uart *u);

@@ -107,7 +107,7 @@ static void requests(void **state)
 {
 	assert_string_equal(
 		answer(R "\"id\":1,\"method\":\"echo\",\"params\":{\"text\":\"a\\n\",\"n\":18446744073709551615}}"),
-		R "\"id\":1,\"result\":{\"text\":\"a\\u000a\",\"n\":18446744073709551615}}\n");
+		R "\"id\":1,\"result\":{\"text\":\"a\\n\",\"n\":18446744073709551615}}\n");
 	assert_string_equal(answer(R "\"id\":\"x\\\"y\",\"method\":\"nothing\"}"),
 			    R "\"id\":\"x\\\"y\",\"result\":null}\n");
 	assert_string_equal(answer(" { \"method\" : \"nothing\" , \"id\" : null,\"jsonrpc\":\"2.0\" } \r"),
@@ -220,14 +220,14 @@ static void note_inside_a_method(void **state)
 // Every byte survives the way out and back.
 static void console_bytes(void **state)
 {
-	u8 all[600], back[600];
+	u8 all[1200], back[1200];
 	struct json_token token[64];
 	size_t got = 0;
 
 	for (size_t i = 0; i < sizeof(all); i++)
 		all[i] = (u8)i;
 	control_console_out(&control, "a", all, sizeof(all));
-	assert_int_equal(sends, 3);
+	assert_int_equal(sends, (sizeof(all) + TZ_CONSOLE_CHUNK - 1) / TZ_CONSOLE_CHUNK);
 	for (char *line = strtok(sent, "\n"); line; line = strtok(NULL, "\n")) {
 		struct json_doc doc;
 		char data[TZ_CONSOLE_CHUNK + 1];
