@@ -12,6 +12,7 @@ struct vmm_knobs {
 	bool count_instructions; // bt.count=1: count kernel instructions executed in translated code; debug builds do by default
 	u64 compare;             // bt.compare=N: run the first N blocks in the emulator too and compare
 	u64 compare_from;        // bt.compare_from=M: after M entries that are not compared
+	bool compare_user;       // bt.compare_user=1: ... counted from the first use of ring 3
 	u64 plant;               // bt.plant=K: a deliberate mistake of the translator (BT_PLANT_*), to see it found
 	bool audit;              // mmu.audit=1: audit the shadow at each CR3 load
 	bool no_markers;         // mmu.markers=0: no guest fault is reflected by the gate

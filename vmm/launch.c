@@ -46,6 +46,7 @@ static void read_knobs(const struct boot_info *bi)
 	vmm_knobs.count_instructions = number_or(bi, "bt.count", COUNT_BY_DEFAULT);
 	vmm_knobs.compare = number(bi, "bt.compare");
 	vmm_knobs.compare_from = number(bi, "bt.compare_from");
+	vmm_knobs.compare_user = number(bi, "bt.compare_user");
 	vmm_knobs.plant = number(bi, "bt.plant");
 	vmm_knobs.audit = number(bi, "mmu.audit");
 	vmm_knobs.no_markers = number_or(bi, "mmu.markers", 1) == 0;

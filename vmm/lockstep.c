@@ -23,6 +23,7 @@
 #define STEPS_MAX 200
 #define RETRIES_MAX 4096
 #define LOG_MAX 1024
+#define BLOCKS_PER_INTERRUPT 3000
 #define UNDEFINED_LOGIC RFL_AF
 #define UNDEFINED_MUL (RFL_SF | RFL_ZF | RFL_AF | RFL_PF)
 #define UNDEFINED_BIT (RFL_OF | RFL_SF | RFL_AF | RFL_PF)
@@ -55,6 +56,8 @@ static struct {
 	struct step step[STEPS_MAX + 1]; // [0]: before the first instruction
 	struct logged log[LOG_MAX];
 	u64 before; // entries before the mode began
+	bool user; // the guest has run in ring 3
+	u64 delivered; // `entered` when the guest last got an interrupt
 	u64 entered, equal, left, unmatched, thrown, cut; // cut: recordings ended early, of whatever fate
 } ls;
 
@@ -340,6 +343,18 @@ static bool one_step(void)
 	return true;
 }
 
+// A compared block takes a hundred times as long as another: with an interrupt whenever one is due the guest would do nothing
+// but serve its timer. So they are late, as on a slow machine.
+bool lockstep_holds_interrupts(void)
+{
+	if (!vmm_knobs.compare || !lockstep_wanted() || ls.entered == 0)
+		return false;
+	if (ls.entered - ls.delivered < BLOCKS_PER_INTERRUPT)
+		return true;
+	ls.delivered = ls.entered;
+	return false;
+}
+
 bool lockstep_wanted(void)
 {
 	return ls.before >= vmm_knobs.compare_from && ls.entered < vmm_knobs.compare;
@@ -355,6 +370,7 @@ void lockstep_drop(void)
 void lockstep_forget(struct vcpu *v)
 {
 	lockstep_drop();
+	ls.user |= saved_rpl(v) == 3;
 	if (vmm_knobs.compare)
 		bt_set_lone(v->vm->bt, lockstep_wanted());
 }
@@ -362,7 +378,7 @@ void lockstep_forget(struct vcpu *v)
 void lockstep_enter(struct vcpu *v, u64 entry)
 {
 	if (!lockstep_wanted()) {
-		ls.before++;
+		ls.before += !vmm_knobs.compare_user || ls.user;
 		return;
 	}
 	ls.entered++;

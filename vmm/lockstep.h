@@ -19,6 +19,8 @@ void lockstep_enter(struct vcpu *v, u64 entry);
 void lockstep_check(struct vcpu *v);
 // Memory may have changed, or the vCPU left the block in another way.
 void lockstep_drop(void);
+// A due interrupt is to wait, so that the guest gets on with something else than its timer.
+bool lockstep_holds_interrupts(void);
 // For the statistics; returns how many, 0 when the knob is off.
 unsigned lockstep_counters(struct stats_counter *c);
 void lockstep_log(const char *name);

@@ -96,6 +96,7 @@ static void idle(struct vcpu *v)
 static void attend(struct vcpu *v)
 {
 	struct platform *p = &v->vm->platform;
+	bool woken = v->cpu.halted;
 	u64 now = time_ns();
 
 	v->attention = false;
@@ -107,7 +108,8 @@ static void attend(struct vcpu *v)
 		idle(v);
 		now = time_ns();
 	}
-	deliver(v, now);
+	if (woken || !lockstep_holds_interrupts())
+		deliver(v, now);
 	platform_offer_eoi(p);
 	console_state(v);
 	if (v->vm->console_used && now - v->vm->console_since >= CONSOLE_DELAY_NS)
