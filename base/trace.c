@@ -9,11 +9,13 @@ _Static_assert(TRACE_CATEGORY_COUNT <= 32, "one mask word");
 
 u32 trace_mask = TRACE_TRAP | TRACE_VM | TRACE_CONTROL | TRACE_TEST;
 
+struct trace_place (*trace_place)(void);
+
 static struct trace_record ring[TRACE_RECORDS];
 static u32 written;
 
 static const char *const names[TRACE_CATEGORY_COUNT] = {
-#define X(name, text) text,
+#define X(name, text, what) text,
 	TRACE_CATEGORIES(X)
 #undef X
 };
@@ -26,7 +28,9 @@ void trace_write(unsigned category_bit, unsigned id, u64 a, u64 b, u64 c, u64 d)
 	__atomic_store_n(&r->seq, 0, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 	r->tsc = __builtin_ia32_rdtsc();
-	r->category = (u16)category_bit;
+	r->category = (u8)category_bit;
+	r->unused = 0;
+	r->place = trace_place ? trace_place() : (struct trace_place){0, 0};
 	r->id = (u16)id;
 	r->arg[0] = a;
 	r->arg[1] = b;
@@ -63,6 +67,28 @@ unsigned trace_read(struct trace_record *out, unsigned max)
 		if (read_number(n, &out[got]))
 			got++;
 	return got;
+}
+
+unsigned trace_read_after(u32 after, struct trace_record *out, unsigned max, u32 *lost)
+{
+	u32 end = trace_written(), kept = MIN(end, TRACE_RECORDS), n = after;
+	unsigned got = 0;
+
+	if (end - after > kept) // overwritten, or a number that was never given
+		n = end - kept;
+	*lost = after <= end ? n - after : 0;
+	for (; n != end && got < max; n++) {
+		if (read_number(n, &out[got]))
+			got++;
+		else
+			++*lost;
+	}
+	return got;
+}
+
+u32 trace_written(void)
+{
+	return __atomic_load_n(&written, __ATOMIC_RELAXED);
 }
 
 const char *trace_category_name(unsigned bit)

@@ -5,34 +5,17 @@
 #ifndef BASE_TRACE_H
 #define BASE_TRACE_H
 
+#include "abi/trace.h"
 #include "base/types.h"
 
-// X(name, text): the order gives the bit.
-#define TRACE_CATEGORIES(X)   \
-	X(TRAP, "trap")       \
-	X(IRQ, "irq")         \
-	X(EXIT, "exit")       \
-	X(ENTRY, "entry")     \
-	X(EMUL, "emul")       \
-	X(BT, "bt")           \
-	X(MMU, "mmu")         \
-	X(PV, "pv")           \
-	X(MEMORY, "memory")   \
-	X(SCHED, "sched")     \
-	X(DEVICE, "device")   \
-	X(TIMER, "timer")     \
-	X(CONTROL, "control") \
-	X(VM, "vm")           \
-	X(TEST, "test")
-
 enum {
-#define X(name, text) TRACE_##name##_BIT,
+#define X(name, text, what) TRACE_##name##_BIT,
 	TRACE_CATEGORIES(X)
 #undef X
 		TRACE_CATEGORY_COUNT
 };
 enum {
-#define X(name, text) TRACE_##name = 1u << TRACE_##name##_BIT,
+#define X(name, text, what) TRACE_##name = 1u << TRACE_##name##_BIT,
 	TRACE_CATEGORIES(X)
 #undef X
 		TRACE_ALL = (1u << TRACE_CATEGORY_COUNT) - 1
@@ -40,19 +23,32 @@ enum {
 
 #define TRACE_RECORDS 4096 // power of two
 
+// Where a record was written: CPU, and the VM that it had loaded by its number (0: none).
+struct trace_place {
+	u32 vm;
+	u16 cpu;
+};
+
 struct trace_record {
 	u64 tsc;
-	u32 seq;      // number of the record, from 1; 0: being written
-	u16 category; // bit number
-	u16 id;       // meaning of the arguments, per category
+	u32 seq;     // number of the record, from 1; 0: being written
+	u8 category; // bit number
+	u8 unused;
+	u16 id; // meaning of the arguments, per category (abi/trace.h)
+	struct trace_place place;
 	u64 arg[4];
 };
 
 extern u32 trace_mask;
+// Set once, before other CPUs start; without it every record is CPU 0's.
+extern struct trace_place (*trace_place)(void);
 
 void trace_write(unsigned category_bit, unsigned id, u64 a, u64 b, u64 c, u64 d);
 // Copies the newest max records, oldest of them first; returns how many.
 unsigned trace_read(struct trace_record *out, unsigned max);
+// The same for the oldest that follow record number `after`; *lost counts those in between that the ring does not hold any more.
+unsigned trace_read_after(u32 after, struct trace_record *out, unsigned max, u32 *lost);
+u32 trace_written(void); // number of the newest
 // The record `back` steps before the newest (0: the newest); false when there is none.
 bool trace_get(unsigned back, struct trace_record *out);
 const char *trace_category_name(unsigned bit);

@@ -221,6 +221,34 @@ bool control_param_u64(const struct control_request *req, const char *name, u64 
 	return json_u64(json_member(req->params, name), out);
 }
 
+static int digit_of(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : 16;
+}
+
+bool control_parse_number(const char *text, u64 *out)
+{
+	unsigned base = text[0] == '0' && (text[1] == 'x' || text[1] == 'X') ? 16 : 10;
+	u64 n = 0;
+
+	if (base == 16)
+		text += 2;
+	if (!*text)
+		return false;
+	for (; *text; text++) {
+		unsigned d = (unsigned)digit_of(*text);
+
+		if (d >= base || __builtin_mul_overflow(n, (u64)base, &n) || __builtin_add_overflow(n, (u64)d, &n))
+			return false;
+	}
+	*out = n;
+	return true;
+}
+
 // ---- notifications ----
 
 void control_note_begin(struct json_out *j, char *buf, size_t size, const char *method)

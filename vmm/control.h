@@ -50,6 +50,8 @@ void control_receive(struct control *c, const char *bytes, size_t n);
 // Parameters by name; false when absent or of another type (string: or too long).
 bool control_param_string(const struct control_request *req, const char *name, char *buf, size_t size);
 bool control_param_u64(const struct control_request *req, const char *name, u64 *out);
+// Decimal, or hexadecimal after 0x; nothing else, 64 bits at most.
+bool control_parse_number(const char *text, u64 *out);
 
 // Notifications. `note_begin` opens {"jsonrpc","method","params":{ in the caller's buffer; write members; `note_send` closes
 // and sends (dropped when it overflowed).

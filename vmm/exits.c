@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "machine/cpu/cpu.h"
 #include "machine/cpu/traps.h"
 #include "machine/irq/time.h"
@@ -55,12 +56,14 @@ static struct x86_fault fault_of(unsigned vector, u64 error)
 static bool emulate(struct vcpu *v)
 {
 	enum emul_result r;
+	u64 rip = v->cpu.rip;
 
 	assert(!v->in_machine);
 	regs_segments_in(v);
 	v->cpu.interrupt_shadow = false;
 	r = emul_step(&v->emul);
 	v->emulated++;
+	trace(EMUL, v->emul.mnemonic, rip, r, cpu_cpl(&v->cpu), 0);
 	if (r == EMUL_FAULT) {
 		struct x86_fault fault = v->emul.fault;
 
@@ -127,6 +130,7 @@ static void page_fault(struct vcpu *v)
 	switch (result) {
 	case SHADOW_FIXED:
 		exit_is(v, EXIT_PAGE_FAULT_HIDDEN);
+		trace(MMU, TRACE_MMU_HIDDEN, va, p->error, w.gpa, w.pte);
 		watch_repeats(v, va);
 		v->resume_raw = true;
 		return;
@@ -134,6 +138,7 @@ static void page_fault(struct vcpu *v)
 		exit_is(v, EXIT_PAGE_FAULT_GUEST);
 		regs_from_machine(v, true);
 		count_site(v, EXIT_PAGE_FAULT_GUEST, v->cpu.rip);
+		trace(MMU, TRACE_MMU_GUEST, va, fault.error, v->cpu.rip, 0);
 		if (saved_rpl(v) == 3)
 			reflect_refresh(v);
 		vcpu_inject(v, &fault, false, false);
@@ -143,6 +148,7 @@ static void page_fault(struct vcpu *v)
 		enum exit_reason why = w.present && !gpa_ram(v->vm, w.gpa) ? EXIT_MMIO : EXIT_PAGE_WRITE;
 
 		exit_is(v, why);
+		trace(MMU, TRACE_MMU_WRITE, va, w.gpa, p->rip, 0);
 		if (why == EXIT_PAGE_WRITE && w.present && fast_store(v, w.gpa)) {
 			v->fast_stores++;
 			return;
@@ -168,7 +174,7 @@ static void translated_exit(struct vcpu *v)
 	struct bt_exit x = bt_exit_at(v->vm->bt, p->rip);
 	u64 flushes = bt_get_stats(v->vm->bt)->flushes, entry;
 
-	if (x.kind == BT_EXIT_NONE)
+	if (unlikely(x.kind == BT_EXIT_NONE))
 		panic("exit from the translation cache at %lx is not ours", p->rip);
 	// Exits leave exact state: only RIP is told by the exit itself.
 	p->rip = x.kind == BT_EXIT_INDIRECT ? p->target : x.guest_rip;
@@ -180,11 +186,14 @@ static void translated_exit(struct vcpu *v)
 		entry = bt_entry(v->vm->bt, v->cpu.rip);
 		if (entry && flushes == bt_get_stats(v->vm->bt)->flushes)
 			bt_link(v->vm->bt, x.slot, entry);
+		trace(BT, TRACE_BT_LINK, v->cpu.rip, entry, 0, 0);
 		break;
 	case BT_EXIT_INDIRECT:
 		exit_is(v, EXIT_INDIRECT);
-		if (bt_entry(v->vm->bt, v->cpu.rip))
+		entry = bt_entry(v->vm->bt, v->cpu.rip);
+		if (entry)
 			bt_fill_ibtc(v->vm->bt, v->cpu.rip);
+		trace(BT, TRACE_BT_INDIRECT, v->cpu.rip, entry, 0, 0);
 		break;
 	case BT_EXIT_EMULATE:
 		exit_is(v, EXIT_EMULATE);
@@ -291,7 +300,7 @@ static void machine_interrupt(struct vcpu *v, u64 vector)
 
 void vcpu_handle_exit(struct vcpu *v)
 {
-	u64 vector = v->gate.page->vector;
+	u64 vector = v->gate.page->vector, rip = v->gate.page->rip, cr2 = v->gate.page->cr2, error = v->gate.page->error;
 	bool hidden;
 
 	if (vector == VEC_PF) {
@@ -309,6 +318,8 @@ void vcpu_handle_exit(struct vcpu *v)
 	} else {
 		exception(v);
 	}
+	trace(EXIT, v->last_exit, v->last_exit == EXIT_INTERRUPT || v->in_machine ? rip : v->cpu.rip, cr2, error,
+	      tsc_to_ns(rdtsc() - v->exit_tsc));
 	hidden = vector == VEC_PF && v->resume_raw;
 	if (!hidden && !is_machine_interrupt(vector))
 		v->same_fault_count = 0;

@@ -4,6 +4,7 @@
 #include "vmm/vm.h"
 
 #include "base/string.h"
+#include "base/trace.h"
 #include "machine/irq/time.h"
 #include "machine/mm/frames.h"
 
@@ -25,6 +26,7 @@ static void device_read(struct vm *vm, u64 gpa, void *buf, unsigned len)
 		unsigned n = len >= 8 ? 8 : len >= 4 ? 4 : len >= 2 ? 2 : 1;
 		u64 v = platform_mmio_read(&vm->platform, time_ns(), gpa, n);
 
+		trace(DEVICE, TRACE_DEVICE_MMIO_READ, gpa, n, v, 0);
 		memcpy(out, &v, n);
 		out += n, gpa += n, len -= n;
 	}
@@ -40,6 +42,7 @@ static void device_write(struct vm *vm, u64 gpa, const void *buf, unsigned len)
 		u64 v = 0;
 
 		memcpy(&v, in, n);
+		trace(DEVICE, TRACE_DEVICE_MMIO_WRITE, gpa, n, v, 0);
 		platform_mmio_write(&vm->platform, time_ns(), gpa, n, v);
 		in += n, gpa += n, len -= n;
 	}
@@ -52,6 +55,7 @@ static void code_written(struct vm *vm, ppn_t ppn, unsigned offset, unsigned len
 {
 	struct code_page *c = &vm->code_pages[ppn % CODE_PAGES];
 
+	trace(BT, TRACE_BT_CODE_WRITTEN, (ppn << PAGE_SHIFT) + offset, len, c->writes, 0);
 	if (c->ppn != ppn)
 		*c = (struct code_page){.ppn = ppn, .patience = CODE_PATIENCE};
 	if (++c->writes < c->patience) {

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "machine/irq/time.h"
 
 void vcpu_inject(struct vcpu *v, const struct x86_fault *fault, bool soft, bool external)
@@ -15,6 +16,10 @@ void vcpu_inject(struct vcpu *v, const struct x86_fault *fault, bool soft, bool 
 	assert(!v->in_machine);
 	regs_segments_in(v);
 	v->injected++;
+	if (external)
+		trace(INJECT, TRACE_INJECT_INTERRUPT, fault->vector, rip, 0, 0);
+	else
+		trace(INJECT, TRACE_INJECT_EXCEPTION, fault->vector, fault->error, rip, fault->cr2);
 	for (;;) {
 		struct x86_fault second;
 		enum emul_result r;

@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "base/string.h"
 #include "core/x86/policy.h"
 #include "machine/cpu/cpu.h"
@@ -62,6 +63,7 @@ static enum emul_result port_in(void *ctx, u16 port, unsigned len, u32 *value)
 
 	v->attention = true;
 	*value = platform_in(&v->vm->platform, time_ns(), port, len);
+	trace(DEVICE, TRACE_DEVICE_IN, port, len, *value, 0);
 	return EMUL_OK;
 }
 
@@ -70,6 +72,7 @@ static enum emul_result port_out(void *ctx, u16 port, unsigned len, u32 value)
 	struct vcpu *v = ctx;
 
 	v->attention = true;
+	trace(DEVICE, TRACE_DEVICE_OUT, port, len, value, 0);
 	platform_out(&v->vm->platform, time_ns(), port, len, value);
 	return EMUL_OK;
 }
@@ -107,6 +110,7 @@ static enum emul_result port_rdmsr(void *ctx, u32 msr, u64 *value, struct x86_fa
 		*value = rdtsc();
 	else
 		ok = platform_rdmsr(&v->vm->platform, time_ns(), msr, value) || policy_rdmsr(&v->cpu, msr, value);
+	trace(DEVICE, TRACE_DEVICE_RDMSR, msr, *value, ok, 0);
 	return msr_result(ok, fault);
 }
 
@@ -129,6 +133,7 @@ static enum emul_result port_wrmsr(void *ctx, u32 msr, u64 value, struct x86_fau
 	bool ok = platform_wrmsr(&v->vm->platform, time_ns(), msr, value) || policy_wrmsr(&v->cpu, msr, value);
 
 	v->attention = true;
+	trace(DEVICE, TRACE_DEVICE_WRMSR, msr, value, ok, 0);
 	if (!ok)
 		log_debug("%s: WRMSR %x = %lx refused at %lx", v->vm->config.name, msr, value, v->cpu.rip);
 	if (msr == MSR_APIC_BASE && ok)
@@ -211,6 +216,7 @@ static void port_cr_written(void *ctx, unsigned cr, u64 old)
 	if (cr == 0) {
 		cr0_written(v, old);
 	} else if (cr == 3) {
+		trace(MMU, TRACE_MMU_CR3, v->cpu.cr3, v->gate.trust->guest_cr3, v->cpu.rip, 0);
 		bt_remap_lower(v->vm->bt);
 		if (!(v->cpu.cr4 & CR4_PGE))
 			bt_remap_all(v->vm->bt);
@@ -265,6 +271,7 @@ static void port_invlpg(void *ctx, u64 linear)
 {
 	struct vcpu *v = ctx;
 
+	trace(MMU, TRACE_MMU_INVLPG, linear, v->cpu.rip, 0, 0);
 	shadow_invlpg(v->vm->shadow, linear);
 	bt_remap(v->vm->bt, linear);
 }

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "machine/cpu/cpu.h"
 #include "machine/irq/lapic.h"
 #include "machine/irq/time.h"
@@ -58,6 +59,7 @@ static void arm_timer(struct vcpu *v, u64 now)
 	if (v->armed_ns > now && v->armed_ns <= next)
 		return;
 	v->armed_ns = next;
+	trace(TIMER, TRACE_TIMER_ARMED, next - now, 0, 0, 0);
 	timer_arm(rdtsc() + ns_to_tsc(next - now));
 }
 
@@ -75,6 +77,7 @@ static void idle(struct vcpu *v)
 {
 	u64 start = time_ns(), now = start;
 
+	trace(SCHED, TRACE_SCHED_HALTED, 0, 0, 0, 0);
 	vm_console_flush(v->vm);
 	while (v->vm->state != VM_ENDED) {
 		devices_advance(v, now);
@@ -88,6 +91,7 @@ static void idle(struct vcpu *v)
 		service_poll();
 	}
 	v->idle_ns += now - start;
+	trace(SCHED, TRACE_SCHED_WOKEN, now - start, 0, 0, 0);
 	v->exit_tsc = 0;
 }
 
@@ -182,6 +186,7 @@ static void enter(struct vcpu *v)
 #endif
 	if (v->exit_tsc) // time in the hypervisor's world, charged to what caused it
 		v->exits[v->last_exit].ns += tsc_to_ns(rdtsc() - v->exit_tsc);
+	trace(ENTRY, TRACE_ENTRY_ENTER, v->gate.page->rip, v->gate.page->cs, v->gate.trust->guest_cr3, v->gate.page->pending);
 	gate_enter(&v->gate);
 	v->exit_tsc = rdtsc();
 	roots_after_exit(v);
@@ -196,6 +201,7 @@ void vcpu_run(struct vcpu *v)
 	gate_install(&v->gate, frame_ptr(this_cpu()->root), this_cpu()->root << PAGE_SHIFT);
 	regs_control_out(v);
 	v->attention = true;
+	this_cpu()->vcpu = v;
 	while (vm->state != VM_ENDED) {
 		if (v->attention || v->cpu.halted || interrupt_due(v))
 			attend(v);
@@ -205,4 +211,5 @@ void vcpu_run(struct vcpu *v)
 			enter(v);
 	}
 	vm_console_flush(vm);
+	this_cpu()->vcpu = NULL;
 }

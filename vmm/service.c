@@ -6,6 +6,7 @@
 #include "base/fmt.h"
 #include "base/log.h"
 #include "base/string.h"
+#include "base/trace.h"
 #include "machine/boot/acpi.h"
 #include "machine/cpu/cpu.h"
 #include "machine/io/serial.h"
@@ -15,6 +16,7 @@
 #include "vmm/control.h"
 #include "vmm/lockstep.h"
 #include "vmm/log.h"
+#include "vmm/methods.h"
 #include "vmm/version.h"
 #include "vmm/vms.h"
 
@@ -154,17 +156,32 @@ static void snapshot(struct json_out *j)
 
 // ---- methods
 
-static int no_vm(struct control_request *req)
+int method_no_vm(struct control_request *req)
 {
 	req->error = "no VM of that name";
 	return TZ_RPC_NO_VM;
 }
 
-static struct vm *named_vm(const struct control_request *req)
+int method_bad(struct control_request *req, const char *why)
+{
+	req->error = why;
+	return TZ_RPC_INVALID_PARAMS;
+}
+
+struct vm *method_vm(const struct control_request *req)
 {
 	char name[TZ_NAME_MAX + 1];
 
 	return control_param_string(req, "vm", name, sizeof(name)) ? vm_find(name) : NULL;
+}
+
+bool method_number(const struct control_request *req, const char *name, u64 *out)
+{
+	char text[32];
+
+	if (control_param_u64(req, name, out))
+		return true;
+	return control_param_string(req, name, text, sizeof(text)) && control_parse_number(text, out);
 }
 
 static int method_stats(void *ctx, struct control_request *req, struct json_out *result)
@@ -228,10 +245,10 @@ static int method_dmesg(void *ctx, struct control_request *req, struct json_out 
 
 static int method_destroy(void *ctx, struct control_request *req, struct json_out *result)
 {
-	struct vm *vm = named_vm(req);
+	struct vm *vm = method_vm(req);
 
 	if (!vm)
-		return no_vm(req);
+		return method_no_vm(req);
 	vm_destroy(vm);
 	json_put_bool(result, true);
 	return 0;
@@ -239,10 +256,10 @@ static int method_destroy(void *ctx, struct control_request *req, struct json_ou
 
 static int method_pause(void *ctx, struct control_request *req, struct json_out *result)
 {
-	struct vm *vm = named_vm(req);
+	struct vm *vm = method_vm(req);
 
 	if (!vm)
-		return no_vm(req);
+		return method_no_vm(req);
 	vm_pause(vm);
 	json_put_bool(result, true);
 	return 0;
@@ -250,10 +267,10 @@ static int method_pause(void *ctx, struct control_request *req, struct json_out 
 
 static int method_unpause(void *ctx, struct control_request *req, struct json_out *result)
 {
-	struct vm *vm = named_vm(req);
+	struct vm *vm = method_vm(req);
 
 	if (!vm)
-		return no_vm(req);
+		return method_no_vm(req);
 	vm_unpause(vm);
 	json_put_bool(result, true);
 	return 0;
@@ -274,11 +291,11 @@ static bool optional_number(const struct control_request *req, const char *name,
 
 static int method_sched_credit(void *ctx, struct control_request *req, struct json_out *result)
 {
-	struct vm *vm = named_vm(req);
+	struct vm *vm = method_vm(req);
 	u32 weight, cap;
 
 	if (!vm)
-		return no_vm(req);
+		return method_no_vm(req);
 	weight = vm->config.cpu_weight;
 	cap = vm->config.cap;
 	if (!optional_number(req, "weight", 1, TZ_WEIGHT_MAX, &weight) || !optional_number(req, "cap", 0, 100, &cap))
@@ -291,14 +308,26 @@ static int method_sched_credit(void *ctx, struct control_request *req, struct js
 	return 0;
 }
 
+// Presses the power button: a guest that listens to it ends by itself.
+static int method_shutdown(void *ctx, struct control_request *req, struct json_out *result)
+{
+	struct vm *vm = method_vm(req);
+
+	if (!vm)
+		return method_no_vm(req);
+	vm_power_button(vm);
+	json_put_bool(result, true);
+	return 0;
+}
+
 static int method_console_input(void *ctx, struct control_request *req, struct json_out *result)
 {
 	static char data[TZ_CONTROL_LINE_MAX];
-	struct vm *vm = named_vm(req);
+	struct vm *vm = method_vm(req);
 	long n = json_string(json_member(req->params, "data"), data, sizeof(data));
 
 	if (!vm)
-		return no_vm(req);
+		return method_no_vm(req);
 	if (n < 0)
 		return TZ_RPC_INVALID_PARAMS;
 	json_put_u64(result, platform_console_input(&vm->platform, time_ns(), (const u8 *)data, (unsigned)n));
@@ -315,14 +344,27 @@ static const struct control_method methods[] = {
 	{"unpause", method_unpause},
 	{"sched_credit", method_sched_credit},
 	{"console_input", method_console_input},
+	{"shutdown", method_shutdown},
+	{"exits", method_sites},
+	{"trace", method_trace},
+	{"walk", method_walk},
 };
 
 // ---- service
+
+static struct trace_place trace_here(void)
+{
+	const struct pcpu *c = this_cpu();
+	const struct vcpu *v = c->vcpu;
+
+	return (struct trace_place){.vm = v ? v->vm->id : 0, .cpu = (u16)c->id};
+}
 
 void service_init(void)
 {
 	static const struct control_ports port = {.send = control_send, .method = methods, .methods = ARRAY_SIZE(methods)};
 
+	trace_place = trace_here;
 	control_init(&service_control, &port);
 	control_ready(&service_control, TRAPEZE_VERSION);
 }

@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/fmt.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "base/string.h"
 #include "core/platform/acpi.h"
 #include "core/platform/linux_boot.h"
@@ -43,6 +44,7 @@ void vm_end(struct vm *vm, enum vm_end how, u32 value, const char *fmt, ...)
 	vm->state = VM_ENDED;
 	vm->end = how;
 	vm->end_value = value;
+	trace(VM, TRACE_VM_ENDED, vm->id, how, value, 0);
 	va_start(ap, fmt);
 	fmt_vsnprintf(vm->end_reason, sizeof(vm->end_reason), fmt, ap);
 	va_end(ap);

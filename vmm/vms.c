@@ -5,7 +5,9 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "base/string.h"
+#include "machine/irq/time.h"
 #include "vmm/control.h"
 #include "vmm/lockstep.h"
 #include "vmm/service.h"
@@ -84,6 +86,7 @@ enum status vm_start(struct vm *vm)
 		at = &(*at)->next;
 	*at = vm;
 	vm->id = ++last_id;
+	trace(VM, TRACE_VM_STARTED, vm->id, vm->config.memory, 0, 0);
 	log_info("%s: starting, %lu MiB", vm->config.name, (unsigned long)(vm->config.memory / MIB));
 	return ST_OK;
 }
@@ -91,11 +94,19 @@ enum status vm_start(struct vm *vm)
 void vm_pause(struct vm *vm)
 {
 	vm->paused = true;
+	trace(VM, TRACE_VM_PAUSED, vm->id, 0, 0, 0);
 }
 
 void vm_unpause(struct vm *vm)
 {
 	vm->paused = false;
+	trace(VM, TRACE_VM_UNPAUSED, vm->id, 0, 0, 0);
+}
+
+void vm_power_button(struct vm *vm)
+{
+	platform_power_button(&vm->platform, time_ns());
+	vm->vcpu.attention = true;
 }
 
 void vm_destroy(struct vm *vm)

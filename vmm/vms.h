@@ -28,6 +28,8 @@ MUST_CHECK enum status vm_start(struct vm *vm);
 // The VM does not run until unpaused. Takes effect soon, not at once. A second pause is none.
 void vm_pause(struct vm *vm);
 void vm_unpause(struct vm *vm);
+// The guest sees its power button pressed; what it does about it is its business.
+void vm_power_button(struct vm *vm);
 // Ends it, soon; vm_ended follows.
 void vm_destroy(struct vm *vm);
 // weight 1 to TZ_WEIGHT_MAX; cap in percent of one CPU, 0: none.
