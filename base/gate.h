@@ -77,7 +77,8 @@ struct vcpu_page {
 	u64 cr3_request;         // translated MOV to CR3: the value, for the gate
 	u64 cr3_refused;         // the gate's answer: nonzero, the hypervisor has to do it
 	u64 marker_cr2;          // address of the last fault that the gate reflected: twice running is the hypervisor's
-	u64 pad[2];
+	u32 guest_cs, guest_ss;  // selectors of the guest's kernel, RPL 0, while ring 1 runs
+	u64 pad;
 	u64 stack[32];           // small ring-1 stack for templates that need one (STAC, POPF); grows down from the end
 	// Saved by the gate at an exit, loaded at an entry.
 	u64 gpr[16];
@@ -113,6 +114,7 @@ struct gate_trust {
 	struct {
 		u64 guest, root; // root 0: empty
 	} cr3_map[GATE_CR3_MAP]; // guest CR3 values whose root the gate may load by itself
+	u32 syscall_cs, syscall_ss; // what SYSCALL loads: vcpu_page.guest_cs and guest_ss
 };
 #endif
 #endif

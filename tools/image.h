@@ -6,7 +6,7 @@
 
 #include "base/types.h"
 
-enum image_kind { IMAGE_BZIMAGE, IMAGE_ELF64, IMAGE_ELF32, IMAGE_UNKNOWN };
+enum image_kind { IMAGE_BZIMAGE, IMAGE_ELF, IMAGE_UNKNOWN };
 
 struct image {
 	enum image_kind kind;

@@ -364,15 +364,14 @@ static bool check_kernel(struct reader *r)
 	struct image img;
 
 	image_inspect(&img, (const u8 *)vm->kernel.data.data, vm->kernel.data.len);
-	if (img.kind == IMAGE_ELF64 || img.kind == IMAGE_ELF32)
-		return wrong(r, "kernel", "%s: ELF kernels are not supported by this version", vm->kernel.path);
 	if (img.wrong)
 		return wrong(r, "kernel", "%s: %s", vm->kernel.path, img.wrong);
 	if (img.cmdline_max && strlen(vm->cmdline) > img.cmdline_max)
 		return wrong(r, vmscan_find(&r->scan, "cmdline") ? "cmdline" : "extra",
 			     "longer than the %u bytes that this kernel takes", img.cmdline_max);
 	// Certain only: a PC's memory loses 384 KiB below 1 MiB, and neither may overlap the other.
-	u64 need = MAX(img.run_bytes, (u64)vm->kernel.data.len) + vm->ramdisk.data.len + 384 * KIB;
+	u64 file = img.kind == IMAGE_BZIMAGE ? vm->kernel.data.len : 0; // of an ELF file only the segments count
+	u64 need = MAX(img.run_bytes, file) + vm->ramdisk.data.len + 384 * KIB;
 
 	if (need > vm->memory)
 		return wrong(r, "memory", "%llu MiB are too little: kernel and ramdisk alone take %llu MiB",

@@ -122,7 +122,9 @@ static void syscall_setup_changed(struct vcpu *v)
 	t->lstar_tc = 0; // looked up again at the next SYSCALL that crosses
 	t->syscall_keep = (RFL_ARITH | RFL_ID) & ~v->cpu.sfmask;
 	t->syscall_vif = RFL_IF & ~v->cpu.sfmask;
-	bt_set_selectors(v->vm->bt, (v->cpu.star >> 32) & 0xfffc, ((v->cpu.star >> 32) & 0xfffc) + 8,
+	t->syscall_cs = (v->cpu.star >> 32) & 0xfffc;
+	t->syscall_ss = t->syscall_cs + 8;
+	bt_set_selectors(v->vm->bt, ((v->cpu.star >> 32) & 0xfffc) + 8,
 			 (u16)(((v->cpu.star >> 48) + 16) | 3), (u16)(((v->cpu.star >> 48) + 8) | 3));
 }
 

@@ -9,21 +9,23 @@
 
 #define RFL_REAL_KEEP (RFL_ARITH | RFL_TF | RFL_DF | RFL_NT | RFL_AC | RFL_ID | RFL_RF)
 
-// Selectors of CPL-0 code as the guest should see them in frames: what SYSCALL loads, or what the loader set before.
+#define ATTR_CODE64 (0xb | SEG_ATTR_S | SEG_ATTR_P | SEG_ATTR_L | SEG_ATTR_G)
+#define ATTR_DATA (0x3 | SEG_ATTR_S | SEG_ATTR_P | SEG_ATTR_DB | SEG_ATTR_G)
+
+// CS and SS of CPL-0 code, whose selectors the gate and translated code keep in the vcpu_page.
 static void kernel_segments(struct vcpu *v)
 {
-	struct x86_cpu *c = &v->cpu;
+	const struct vcpu_page *p = v->gate.page;
+	struct x86_segment *cs = &v->cpu.seg[SEG_CS], *ss = &v->cpu.seg[SEG_SS];
+	u16 cs_sel = p->guest_cs & 0xfffc, ss_sel = p->guest_ss & 0xfffc;
+	bool was_kernel = cpu_cpl(&v->cpu) == 0;
 
-	if (SEG_ATTR_DPL(c->seg[SEG_CS].attr) == 0 && cpu_cpl(c) == 0)
-		return;
-	c->seg[SEG_CS].selector = (c->star >> 32) & 0xfffc;
-	c->seg[SEG_CS].attr = 0xb | SEG_ATTR_S | SEG_ATTR_P | SEG_ATTR_L | SEG_ATTR_G;
-	c->seg[SEG_CS].limit = 0xffffffff;
-	c->seg[SEG_CS].base = 0;
-	c->seg[SEG_SS].selector = c->seg[SEG_CS].selector + 8;
-	c->seg[SEG_SS].attr = 0x3 | SEG_ATTR_S | SEG_ATTR_P | SEG_ATTR_DB | SEG_ATTR_G;
-	c->seg[SEG_SS].limit = 0xffffffff;
-	c->seg[SEG_SS].base = 0;
+	if (!was_kernel || cs->selector != cs_sel || !(cs->attr & SEG_ATTR_L))
+		*cs = (struct x86_segment){.selector = cs_sel, .attr = ATTR_CODE64, .limit = 0xffffffff};
+	if (!was_kernel || ss->selector != ss_sel)
+		*ss = (struct x86_segment){.selector = ss_sel,
+					   .attr = ss_sel ? ATTR_DATA : SEG_ATTR_UNUSABLE,
+					   .limit = ss_sel ? 0xffffffff : 0};
 }
 
 static void user_segments(struct vcpu *v, u16 cs, u16 ss)
@@ -131,6 +133,10 @@ void regs_to_machine(struct vcpu *v, u64 machine_rip)
 	p->guest_cr2 = c->cr2;
 	p->cs = user ? c->seg[SEG_CS].selector : SEL_R1_CS;
 	p->ss = user ? c->seg[SEG_SS].selector : SEL_R1_SS;
+	if (!user) {
+		p->guest_cs = c->seg[SEG_CS].selector & 0xfffc;
+		p->guest_ss = c->seg[SEG_SS].selector & 0xfffc;
+	}
 	regs_segments_out(v);
 	v->in_machine = true;
 }

@@ -9,7 +9,7 @@
 #include "base/trace.h"
 #include "base/string.h"
 #include "core/platform/acpi.h"
-#include "core/platform/linux_boot.h"
+#include "core/platform/boot.h"
 #include "machine/cpu/cpu.h"
 #include "machine/io/cmos.h"
 #include "machine/irq/time.h"
@@ -246,7 +246,7 @@ static bool start_translator(struct vm *vm)
 		.uart_in_page = true,
 		.lone_blocks = lockstep_wanted(),
 		.plant = (unsigned)vmm_knobs.plant,
-		.guest_cs = 0x10,
+		// Linux's, which would be the first flush; the guest's own come with its STAR.
 		.guest_ss = 0x18,
 		.user_cs = 0x33,
 		.user_ss = 0x2b,
@@ -293,12 +293,13 @@ static void load_zero(void *ctx, u64 gpa, u64 len)
 	}
 }
 
-static bool load_linux(struct vm *vm, char *error, size_t size)
+static bool load_kernel(struct vm *vm, char *error, size_t size)
 {
 	const struct bundle *bundle = vm->bundle;
 	struct bundle_file kernel, ramdisk = {0};
 	struct acpi_config acpi = {.base = ACPI_AREA, .mem_low = vm->low_bytes, .write = load_acpi, .ctx = vm};
-	struct linux_boot b = {
+	struct guest_boot b = {
+		.name = vm->config.name,
 		.cmdline = vm->config.cmdline,
 		.mem_low = vm->low_bytes,
 		.mem_high = vm->ram_bytes - vm->low_bytes,
@@ -317,7 +318,7 @@ static bool load_linux(struct vm *vm, char *error, size_t size)
 	b.ramdisk = ramdisk.data;
 	b.ramdisk_size = ramdisk.size;
 	b.acpi_rsdp = acpi_build(&acpi);
-	if (linux_boot_load(&b, &vm->vcpu.cpu) == ST_OK)
+	if (guest_boot_load(&b, &vm->vcpu.cpu) == ST_OK)
 		return true;
 	fmt_snprintf(error, size, "kernel: %s", b.error);
 	return false;
@@ -365,7 +366,7 @@ static bool start(struct vm *vm, char *error, size_t error_size)
 		return false;
 	}
 	create_platform(vm);
-	if (!load_linux(vm, error, error_size))
+	if (!load_kernel(vm, error, error_size))
 		return false;
 	vcpu_load_root(&vm->vcpu);
 	return vm->state != VM_ENDED;

@@ -58,7 +58,7 @@ struct bt_config {
 	// Policy and knobs.
 	u64 block_limit;   // translate only the first N blocks (0: no limit); past it bt_translate returns 0: emulate (bisecting)
 	bool count_instructions; // each translated guest instruction adds 1 to vcpu_page.counter[0]; exact at every boundary
-	u16 guest_cs, guest_ss; // what MOV/PUSH from CS and SS give (RPL 0)
+	u16 guest_ss;           // what SYSCALL loads (RPL 0): good for an IRETQ to the kernel without a look at the descriptor
 	u16 user_cs, user_ss;   // what SYSRETQ loads (from the guest's STAR, RPL 3); 0: SYSRET is emulated
 	bool cr2_in_page;       // the caller keeps vcpu_page.guest_cr2 current: MOV from CR2 needs no exit
 	bool cr3_by_gate;       // GATE_CR3_VECTOR is served: MOV to CR3 asks it first
@@ -120,8 +120,8 @@ void bt_flush(struct bt *bt);
 
 // Changes whenever a block went away (flush, invalidation): addresses kept elsewhere (lstar_tc) must be asked for again.
 u64 bt_generation(const struct bt *bt);
-// The guest wrote STAR or runs with other selectors: blocks that hold them as constants go (a flush, if anything changed).
-void bt_set_selectors(struct bt *bt, u16 guest_cs, u16 guest_ss, u16 user_cs, u16 user_ss);
+// The guest wrote STAR: blocks that hold them as constants go (a flush, if anything changed).
+void bt_set_selectors(struct bt *bt, u16 guest_ss, u16 user_cs, u16 user_ss);
 
 // Changes config.lone_blocks (a flush, if it changes).
 void bt_set_lone(struct bt *bt, bool lone);

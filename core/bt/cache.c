@@ -123,13 +123,12 @@ const struct bt_stats *bt_get_stats(const struct bt *bt)
 	return &bt->stats;
 }
 
-void bt_set_selectors(struct bt *bt, u16 guest_cs, u16 guest_ss, u16 user_cs, u16 user_ss)
+void bt_set_selectors(struct bt *bt, u16 guest_ss, u16 user_cs, u16 user_ss)
 {
 	struct bt_config *c = &bt->config;
 
-	if (c->guest_cs == guest_cs && c->guest_ss == guest_ss && c->user_cs == user_cs && c->user_ss == user_ss)
+	if (c->guest_ss == guest_ss && c->user_cs == user_cs && c->user_ss == user_ss)
 		return;
-	c->guest_cs = guest_cs;
 	c->guest_ss = guest_ss;
 	c->user_cs = user_cs;
 	c->user_ss = user_ss;

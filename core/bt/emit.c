@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Encoding of the few instructions that templates are made of, and the recovery ranges that go with them.
 //
-// Nothing here touches flags but bt_cmp_imm8 (for templates whose guest instruction frees them).
+// Nothing here touches flags but bt_cmp_imm8 and bt_cmp32 (for templates whose guest instruction frees them).
 #include "core/bt/internal.h"
 
 #include "base/string.h"
@@ -93,6 +93,31 @@ void bt_store(struct bt_emit *e, unsigned field, unsigned reg)
 void bt_load(struct bt_emit *e, unsigned reg, unsigned field)
 {
 	put_field_insn(e, 0x8b, reg, field);
+}
+
+// The 32-bit forms; a 66 prefix before bt_load32() makes it the 16-bit one.
+static void put_field_insn32(struct bt_emit *e, u8 opcode, unsigned reg, unsigned field)
+{
+	if (reg >= 8)
+		bt_put8(e, 0x44);
+	bt_put8(e, opcode);
+	bt_put8(e, (u8)(0x05 | (reg & 7) << 3));
+	put_rip_disp(e, field_address(e, field), 0);
+}
+
+void bt_store32(struct bt_emit *e, unsigned field, unsigned reg)
+{
+	put_field_insn32(e, 0x89, reg, field);
+}
+
+void bt_load32(struct bt_emit *e, unsigned reg, unsigned field)
+{
+	put_field_insn32(e, 0x8b, reg, field);
+}
+
+void bt_cmp32(struct bt_emit *e, unsigned reg, unsigned field)
+{
+	put_field_insn32(e, 0x3b, reg, field);
 }
 
 void bt_lea_field(struct bt_emit *e, unsigned reg, unsigned field)

@@ -90,7 +90,7 @@ enum bt_rip_rule {
 
 #define BT_FIX_VIF BIT(0)         // vif := old_vif
 #define BT_FIX_RSP_PUSHED BIT(1)  // rsp += 8: take a push back
-#define BT_FIX_RSP_SCRATCH BIT(2) // rsp := scratch[0]
+#define BT_FIX_RSP_SCRATCH BIT(2) // rsp := scratch[0], guest_ss := scratch[1]
 #define BT_FIX_KGS_RCX BIT(3)     // kernel_gs_base := the machine's rcx
 #define BT_FIX_FLAGS_STACK BIT(4) // rflags := top word of vcpu_page.stack
 #define BT_SHADOW BIT(5)          // the instruction at RIP follows an STI
@@ -237,6 +237,9 @@ void bt_unspill(struct bt_emit *e, unsigned reg);
 void bt_store(struct bt_emit *e, unsigned field, unsigned reg); // mov [page field], r64
 void bt_load(struct bt_emit *e, unsigned reg, unsigned field);  // mov r64, [page field]
 void bt_store_imm(struct bt_emit *e, unsigned field, s32 imm);  // mov qword [page field], imm
+void bt_load32(struct bt_emit *e, unsigned reg, unsigned field); // the 32-bit forms
+void bt_store32(struct bt_emit *e, unsigned field, unsigned reg);
+void bt_cmp32(struct bt_emit *e, unsigned reg, unsigned field); // cmp r32, [page field]
 void bt_cmp_imm8(struct bt_emit *e, unsigned field, s8 imm);    // cmp qword [page field], imm
 void bt_lea_field(struct bt_emit *e, unsigned reg, unsigned field);
 void bt_mov_imm(struct bt_emit *e, unsigned reg, u64 v);
@@ -275,7 +278,7 @@ void bt_emit_store_if_different(struct bt_emit *e, const struct bt_insn *in, con
 bool bt_can_copy(const struct bt_insn *in);
 // Re-encodes a RIP-relative memory operand; base < 0: absolute disp32, else [base]. Appends from the prefixes to the end.
 void bt_emit_rebased(struct bt_emit *e, const struct bt_insn *in, const u8 *bytes, int base);
-void bt_emit_sensitive(struct bt_emit *e, const struct bt_insn *in, const u8 *bytes);
+void bt_emit_sensitive(struct bt_emit *e, const struct bt_insn *in);
 
 // cache.c
 u32 bt_lookup(const struct bt *bt, u64 guest_rip);

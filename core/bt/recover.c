@@ -50,7 +50,7 @@ void bt_recover(const struct bt *bt, struct x86_cpu *cpu, struct vcpu_page *page
 	if (r->fix & BT_FIX_RSP_PUSHED)
 		cpu->gpr[R_RSP] += 8;
 	if (r->fix & BT_FIX_RSP_SCRATCH)
-		cpu->gpr[R_RSP] = page->scratch[0];
+		cpu->gpr[R_RSP] = page->scratch[0], page->guest_ss = (u32)page->scratch[1];
 	if (r->fix & BT_FIX_FLAGS_STACK)
 		cpu->rflags = page->stack[31];
 	for (unsigned i = 0; i < 8; i++)

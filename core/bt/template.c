@@ -399,40 +399,15 @@ static void emit_swapgs(struct bt_emit *e, const struct bt_insn *in)
 	bt_unspill(e, R_RAX);
 }
 
-static void emit_mov_seg(struct bt_emit *e, const struct bt_insn *in, const u8 *bytes)
+static void emit_mov_seg(struct bt_emit *e, const struct bt_insn *in)
 {
 	bool cs = ((in->modrm >> 3) & 7) == SEG_CS;
-	u16 sel = cs ? e->bt->config.guest_cs : e->bt->config.guest_ss;
-	struct bt_insn mov = *in;
-	u8 code[16];
+	unsigned reg = (in->modrm & 7) | (in->rex & 1) << 3;
 
 	start(e, in);
-	memcpy(code, bytes, in->len);
-	if (in->modrm >= 0xc0) {
-		if (in->opsize)
-			bt_put8(e, 0x66);
-		if (in->rex & 1)
-			bt_put8(e, 0x41);
-		bt_put8(e, (u8)(0xb8 | (in->modrm & 7)));
-		if (in->opsize)
-			bt_put(e, &sel, 2);
-		else
-			bt_put32(e, sel);
-		return;
-	}
-	// mov word [mem], imm16
-	mov.modrm = in->modrm & 0xc7;
-	code[in->modrm_off - 1] = 0xc7;
-	code[in->modrm_off] = mov.modrm;
-	if (in->prefix_off != 0xff)
-		code[in->prefix_off] &= (u8)~0x0c;
-	if (!in->opsize)
+	if (in->opsize)
 		bt_put8(e, 0x66);
-	if (in->rip_relative)
-		bt_emit_rebased(e, &mov, code, -1);
-	else
-		bt_put(e, code, in->len);
-	bt_put(e, &sel, 2);
+	bt_load32(e, reg, cs ? FIELD(guest_cs) : FIELD(guest_ss));
 }
 
 // --- returns to user mode and to the kernel ---
@@ -495,17 +470,22 @@ static void emit_iret_user(struct bt_emit *e, const struct bt_insn *in)
 	bt_put(e, "\x48\xcf", 2);
 }
 
-// Return to the kernel itself: flags by POPFQ from the small stack (the commit), RSP from scratch, RIP through the IBTC.
+// Return to the kernel itself: flags by POPFQ from the small stack (the commit), RSP and SS from scratch, RIP through the IBTC.
+// SS may be what is loaded anyway, null, or what SYSCALL loads; another one is the emulator's to check.
 static void emit_iret_kernel(struct bt_emit *e, const struct bt_insn *in)
 {
-	u32 null_ss;
+	u32 null_ss, same_ss;
 
 	bt_put(e, "\x0f\xb7\x44\x24\x20\x85\xc0", 7); // movzx eax, word [rsp + 32]; test eax, eax
 	null_ss = bt_short_jump(e, 0x74);
+	bt_cmp32(e, R_RAX, FIELD(guest_ss));
+	same_ss = bt_short_jump(e, 0x74);
 	bt_put8(e, 0x3d); // cmp eax, SS
 	bt_put32(e, e->bt->config.guest_ss);
 	tail_emulate(e, in, 5, SP_AC, 0);
 	bt_here(e, null_ss);
+	bt_here(e, same_ss);
+	bt_store(e, FIELD(scratch[1]), R_RAX);
 	bt_put(e, "\x8b\x44\x24\x10\xa9", 5); // mov eax, [rsp + 16]; test eax, ...
 	bt_put32(e, (u32)(RFL_TF | RFL_NT | RFL_VM | RFL_VIF | RFL_VIP | RFL_IOPL));
 	tail_emulate(e, in, 5, SP_AC, 0);
@@ -521,6 +501,8 @@ static void emit_iret_kernel(struct bt_emit *e, const struct bt_insn *in)
 	bt_lea_field(e, R_RSP, STACK_TOP);
 	bt_put8(e, 0x9d);
 	bt_range(e, (struct bt_range){.rule = BT_RIP_RCX, .spilled = SP_AC, .fix = BT_FIX_RSP_SCRATCH});
+	bt_load(e, R_RAX, FIELD(scratch[1]));
+	bt_store32(e, FIELD(guest_ss), R_RAX);
 	bt_load(e, R_RSP, FIELD(scratch[0]));
 	bt_emit_dispatch(e);
 }
@@ -534,8 +516,8 @@ static void emit_iret(struct bt_emit *e, const struct bt_insn *in)
 	before(e, in, SP_A);
 	bt_spill(e, R_RCX);
 	before(e, in, SP_AC);
-	bt_put(e, "\x0f\xb7\x44\x24\x08\x3d", 6); // movzx eax, word [rsp + 8]; cmp eax, CS
-	bt_put32(e, e->bt->config.guest_cs);
+	bt_put(e, "\x0f\xb7\x44\x24\x08", 5); // movzx eax, word [rsp + 8]
+	bt_cmp32(e, R_RAX, FIELD(guest_cs));
 	bt_put(e, "\x0f\x84", 2); // je kernel
 	bt_put32(e, 0);
 	user = e->pos;
@@ -546,7 +528,7 @@ static void emit_iret(struct bt_emit *e, const struct bt_insn *in)
 	emit_iret_kernel(e, in);
 }
 
-void bt_emit_sensitive(struct bt_emit *e, const struct bt_insn *in, const u8 *bytes)
+void bt_emit_sensitive(struct bt_emit *e, const struct bt_insn *in)
 {
 	switch (in->cls) {
 	case BT_PUSHF:
@@ -569,7 +551,7 @@ void bt_emit_sensitive(struct bt_emit *e, const struct bt_insn *in, const u8 *by
 		emit_swapgs(e, in);
 		break;
 	case BT_MOV_SEG:
-		emit_mov_seg(e, in, bytes);
+		emit_mov_seg(e, in);
 		break;
 	case BT_MOV_CR2:
 		start(e, in);

@@ -92,7 +92,7 @@ static void refine_class(struct bt *bt, struct bt_insn *in)
 {
 	if (in->cls == BT_COPY && !bt_can_copy(in))
 		in->cls = BT_EMULATE;
-	if (in->cls == BT_MOV_SEG && in->rip_relative && !bt_fits32(in->target))
+	if (in->cls == BT_MOV_SEG && (in->modrm < 0xc0 || (in->modrm & 7) == R_RSP))
 		in->cls = BT_EMULATE;
 	if (in->cls == BT_MOV_CR2 && (!bt->config.cr2_in_page || (in->modrm & 7) == R_RSP))
 		in->cls = BT_EMULATE;
@@ -205,7 +205,7 @@ static void emit_insn(struct bt_emit *e, const struct source *s, struct bt_insn 
 		bt_emit_indirect(e, in, bytes);
 		break;
 	default:
-		bt_emit_sensitive(e, in, bytes);
+		bt_emit_sensitive(e, in);
 		break;
 	}
 }

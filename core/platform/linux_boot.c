@@ -4,20 +4,14 @@
 //   0x6000   GDT                 0x7000   boot_params          0x9000..0xefff  identity page tables, 4 GiB in 2M pages
 //   0x20000  command line        0x9fc00  end of low RAM       0xe0000..       ACPI tables (acpi.c)
 //
-// The kernel decompresses itself in the guest.
+// The kernel decompresses itself in the guest. One without the 64-bit entry starts in 32-bit protected mode, without tables.
 #include "core/platform/linux_boot.h"
-#include "base/fmt.h"
 #include "base/string.h"
 
 #define GDT_GPA 0x6000
 #define PARAMS_GPA 0x7000
 #define TABLES_GPA 0x9000
 #define CMDLINE_GPA 0x20000
-#define LOW_RAM_END 0x9fc00
-#define BIOS_START 0xe0000
-#define HIGH_START 0x100000
-#define BOOT_CS 0x10
-#define BOOT_DS 0x18
 #define ENTRY_64 0x200
 #define CMDLINE_MAX 0x10000
 
@@ -52,17 +46,17 @@ enum {
 
 #define BOOT_FLAG 0xaa55
 #define MAGIC 0x53726448  // "HdrS"
-#define VERSION_MIN 0x20c // 2.12: xloadflags
+#define VERSION_MIN 0x20a   // 2.10: pref_address, init_size
+#define VERSION_XLOAD 0x20c // 2.12: xloadflags
 #define XLF_KERNEL_64 0x0001
 #define LOADED_HIGH 0x01
 #define LOADER_UNKNOWN 0xff
 #define VIDEO_NORMAL 0xffff
-#define E820_RAM 1
-#define E820_RESERVED 2
 
 struct header {
 	u64 setup_bytes, kernel_bytes, pref, init_size, header_end;
 	u32 initrd_max, cmdline_size;
+	bool entry_64;
 };
 
 static u64 le(const u8 *p, unsigned bytes)
@@ -73,14 +67,14 @@ static u64 le(const u8 *p, unsigned bytes)
 	return v;
 }
 
-#define FAIL(b, status, ...) (fmt_snprintf((b)->error, sizeof((b)->error), __VA_ARGS__), (status))
+#define FAIL BOOT_FAIL
 
 bool linux_boot_probe(const u8 *image, u64 size)
 {
 	return size >= H_END && le(image + H_BOOT_FLAG, 2) == BOOT_FLAG && le(image + H_MAGIC, 4) == MAGIC;
 }
 
-static enum status check_kind(struct linux_boot *b)
+static enum status check_kind(struct guest_boot *b)
 {
 	const u8 *h = b->image;
 	unsigned version;
@@ -94,20 +88,19 @@ static enum status check_kind(struct linux_boot *b)
 		return FAIL(b, ST_INVALID, "not a bzImage: no magic HdrS at 0x202");
 	version = (unsigned)le(h + H_VERSION, 2);
 	if (version < VERSION_MIN)
-		return FAIL(b, ST_UNSUPPORTED, "boot protocol %u.%02u is too old: 2.12 is the least", version >> 8,
+		return FAIL(b, ST_UNSUPPORTED, "boot protocol %u.%02u is too old: 2.10 is the least", version >> 8,
 			    version & 0xff);
 	if (!(h[H_LOADFLAGS] & LOADED_HIGH))
 		return FAIL(b, ST_UNSUPPORTED, "zImage: the kernel wants to be loaded low");
-	if (!(le(h + H_XLOADFLAGS, 2) & XLF_KERNEL_64))
-		return FAIL(b, ST_UNSUPPORTED, "the kernel has no 64-bit entry point");
 	return ST_OK;
 }
 
-static enum status parse(struct linux_boot *b, struct header *out)
+static enum status parse(struct guest_boot *b, struct header *out)
 {
 	const u8 *h = b->image;
 	u64 payload, payload_length;
 
+	out->entry_64 = le(h + H_VERSION, 2) >= VERSION_XLOAD && (le(h + H_XLOADFLAGS, 2) & XLF_KERNEL_64);
 	out->setup_bytes = ((h[H_SETUP_SECTS] ? h[H_SETUP_SECTS] : 4) + 1ull) * 512;
 	out->kernel_bytes = le(h + H_SYSSIZE, 4) * 16;
 	out->pref = le(h + H_PREF_ADDRESS, 8);
@@ -127,7 +120,7 @@ static enum status parse(struct linux_boot *b, struct header *out)
 	if (out->init_size < out->kernel_bytes)
 		return FAIL(b, ST_INVALID, "corrupt header: init_size 0x%llx is below the kernel's own size",
 			    (unsigned long long)out->init_size);
-	if (out->pref < HIGH_START || out->pref > 4 * GIB || (out->pref & PAGE_MASK))
+	if (out->pref < BOOT_HIGH_START || out->pref > 4 * GIB || (out->pref & PAGE_MASK))
 		return FAIL(b, ST_INVALID, "corrupt header: pref_address 0x%llx", (unsigned long long)out->pref);
 	payload = le(h + H_PAYLOAD, 4);
 	payload_length = le(h + H_PAYLOAD_LENGTH, 4);
@@ -137,7 +130,7 @@ static enum status parse(struct linux_boot *b, struct header *out)
 	return ST_OK;
 }
 
-static enum status check_cmdline(struct linux_boot *b, const struct header *h)
+static enum status check_cmdline(struct guest_boot *b, const struct header *h)
 {
 	size_t length = strlen(b->cmdline), most = MIN(h->cmdline_size, CMDLINE_MAX - 1);
 
@@ -148,7 +141,7 @@ static enum status check_cmdline(struct linux_boot *b, const struct header *h)
 
 // The kernel goes to its preferred address: its decompressor moves a lower one up there in any case. The ramdisk goes as
 // high as the kernel can reach.
-static enum status place(struct linux_boot *b, const struct header *h)
+static enum status place(struct guest_boot *b, const struct header *h)
 {
 	u64 end = h->pref + h->init_size, top = MIN((u64)h->initrd_max + 1, b->mem_low);
 
@@ -170,35 +163,27 @@ static enum status place(struct linux_boot *b, const struct header *h)
 	return ST_OK;
 }
 
-static void put(struct linux_boot *b, u64 gpa, u64 value, unsigned bytes)
+static void put(struct guest_boot *b, u64 gpa, u64 value, unsigned bytes)
 {
 	b->write(b->ctx, gpa, &value, bytes);
 }
 
-static unsigned e820(struct linux_boot *b, unsigned n, u64 start, u64 end, u32 type)
+static void write_e820(struct guest_boot *b)
 {
-	u64 at = PARAMS_GPA + P_E820 + n * 20;
+	struct guest_range map[BOOT_RANGES];
+	unsigned n = boot_memory_map(b, map);
 
-	if (start >= end)
-		return n;
-	put(b, at, start, 8);
-	put(b, at + 8, end - start, 8);
-	put(b, at + 16, type, 4);
-	return n + 1;
-}
+	for (unsigned i = 0; i < n; i++) {
+		u64 at = PARAMS_GPA + P_E820 + i * 20;
 
-static void write_e820(struct linux_boot *b)
-{
-	unsigned n = e820(b, 0, 0, LOW_RAM_END, E820_RAM);
-
-	n = e820(b, n, LOW_RAM_END, 0xa0000, E820_RESERVED);
-	n = e820(b, n, BIOS_START, HIGH_START, E820_RESERVED);
-	n = e820(b, n, HIGH_START, b->mem_low, E820_RAM);
-	n = e820(b, n, 4 * GIB, 4 * GIB + b->mem_high, E820_RAM);
+		put(b, at, map[i].start, 8);
+		put(b, at + 8, map[i].end - map[i].start, 8);
+		put(b, at + 16, map[i].type, 4);
+	}
 	put(b, PARAMS_GPA + P_E820_COUNT, n, 1);
 }
 
-static void write_params(struct linux_boot *b, const struct header *h)
+static void write_params(struct guest_boot *b, const struct header *h)
 {
 	b->zero(b->ctx, PARAMS_GPA, PAGE_SIZE);
 	b->write(b->ctx, PARAMS_GPA + H_SETUP_SECTS, b->image + H_SETUP_SECTS, h->header_end - H_SETUP_SECTS);
@@ -212,7 +197,7 @@ static void write_params(struct linux_boot *b, const struct header *h)
 	write_e820(b);
 }
 
-static void write_tables(struct linux_boot *b)
+static void write_tables(struct guest_boot *b)
 {
 	u64 entry[64];
 
@@ -227,38 +212,15 @@ static void write_tables(struct linux_boot *b)
 	}
 }
 
-static void set_flat(struct x86_segment *s, u16 selector, u32 attr)
+static void set_cpu(const struct guest_boot *b, const struct header *h, struct x86_cpu *cpu)
 {
-	*s = (struct x86_segment){.selector = selector, .attr = attr, .limit = 0xffffffff};
-}
-
-static void set_cpu(const struct linux_boot *b, struct x86_cpu *cpu)
-{
-	memset(cpu, 0, sizeof(*cpu));
-	cpu->rip = b->kernel_gpa + ENTRY_64;
+	boot_set_cpu(cpu, GDT_GPA, h->entry_64 ? TABLES_GPA : 0);
+	cpu->rip = b->kernel_gpa + (h->entry_64 ? ENTRY_64 : 0);
 	cpu->gpr[R_RSI] = PARAMS_GPA;
-	cpu->rflags = RFL_FIXED;
-	for (unsigned i = 0; i < 6; i++)
-		set_flat(&cpu->seg[i], BOOT_DS, 0xc093); // writable data, accessed, present, 4G
-	set_flat(&cpu->seg[SEG_CS], BOOT_CS, 0xa09b);    // 64-bit code
-	cpu->ldtr.attr = SEG_ATTR_UNUSABLE;
-	cpu->tr = (struct x86_segment){.attr = 0x8b, .limit = 0xffff}; // busy TSS as after reset
-	cpu->gdtr = (struct x86_table){.base = GDT_GPA, .limit = 0x1f};
-	cpu->cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_WP | CR0_PG;
-	cpu->cr3 = TABLES_GPA;
-	cpu->cr4 = CR4_PAE;
-	cpu->efer = EFER_LME | EFER_LMA;
-	cpu->dr[6] = 0xffff0ff0;
-	cpu->dr[7] = 0x400;
-	cpu->pat = 0x0007040600070406;
-	cpu->apic_base = 0xfee00900;
-	cpu->mtrr_def = 0xc06; // on, fixed ranges on, write-back
-	cpu->xcr0 = 1;
 }
 
-enum status linux_boot_load(struct linux_boot *b, struct x86_cpu *cpu)
+enum status linux_boot_load(struct guest_boot *b, struct x86_cpu *cpu)
 {
-	static const u64 gdt[4] = {0, 0, 0x00af9b000000ffff, 0x00cf93000000ffff};
 	struct header h;
 	enum status status;
 
@@ -272,8 +234,9 @@ enum status linux_boot_load(struct linux_boot *b, struct x86_cpu *cpu)
 		b->write(b->ctx, b->ramdisk_gpa, b->ramdisk, b->ramdisk_size);
 	b->write(b->ctx, CMDLINE_GPA, b->cmdline, strlen(b->cmdline) + 1);
 	write_params(b, &h);
-	write_tables(b);
-	b->write(b->ctx, GDT_GPA, gdt, sizeof(gdt));
-	set_cpu(b, cpu);
+	if (h.entry_64)
+		write_tables(b);
+	boot_write_gdt(b, GDT_GPA, h.entry_64);
+	set_cpu(b, &h, cpu);
 	return ST_OK;
 }

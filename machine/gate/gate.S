@@ -100,6 +100,8 @@ gate_page_fault:
 	pop %rax
 	and $0x16, %eax
 	mov %rax, VCPU(VP_REFLECT)
+	mov TRUST(GT_SYSCALL_CS), %eax // the handler's, as reflect.c made sure; SS null
+	mov %rax, VCPU(VP_GUEST_CS)
 	popq VCPU(VP_REFLECT + 8)
 	popq VCPU(VP_REFLECT + 16)
 	mov (%rsp), %rax
@@ -168,6 +170,8 @@ gate_syscall:
 	push %rax
 	pushq $SEL_R1_CS
 	pushq TRUST(GT_LSTAR_TC)
+	mov TRUST(GT_SYSCALL_CS), %rax
+	mov %rax, VCPU(VP_GUEST_CS)
 	mov TRUST(GT_SYSCALL_VIF), %rax
 	and %r11, %rax
 	mov %rax, VCPU(VP_VIF)

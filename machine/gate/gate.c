@@ -16,6 +16,7 @@ CHECK(cr3_request, VP_CR3_REQUEST);
 CHECK(cr3_refused, VP_CR3_REFUSED);
 CHECK(guest_cr2, VP_GUEST_CR2);
 CHECK(marker_cr2, VP_MARKER_CR2);
+CHECK(guest_cs, VP_GUEST_CS);
 CHECK(reflect, VP_REFLECT);
 CHECK(stack[32], VP_STACK_TOP);
 CHECK(gpr, VP_GPR);
@@ -41,6 +42,7 @@ CHECK(reflect_handler, GT_REFLECT_HANDLER);
 CHECK(reflect_rsp0, GT_REFLECT_RSP0);
 CHECK(exit_cr3, GT_EXIT_CR3);
 CHECK(cr3_map, GT_CR3_MAP);
+CHECK(syscall_cs, GT_SYSCALL_CS);
 
 #define DESC_CODE64(dpl) (0x00209b0000000000ull | ((u64)(dpl) << 45))
 #define DESC_DATA(dpl) (0x0000930000000000ull | ((u64)(dpl) << 45))

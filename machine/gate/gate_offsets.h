@@ -9,6 +9,7 @@
 #define VP_CR3_REFUSED 0xd0
 #define VP_GUEST_CR2 0xc0
 #define VP_MARKER_CR2 0xd8
+#define VP_GUEST_CS 0xe0 // and guest_ss: one word
 #define VP_STACK_TOP 0x1f0
 #define VP_GPR 0x1f0
 #define VP_REFLECT 0x3c8
@@ -33,6 +34,7 @@
 #define GT_REFLECT_RSP0 72
 #define GT_EXIT_CR3 80
 #define GT_CR3_MAP 88
+#define GT_SYSCALL_CS 344 // and syscall_ss
 
 #define GATE_FAULT 0x1000         // or-ed into the vector: the gate's own IRETQ faulted
 #define GATE_SYSCALL_EXIT 0x2000  // "vector": SYSCALL that the gate did not serve; error 1: from 32-bit code

@@ -18,7 +18,7 @@ struct gen {
 	u64 function[FUNCTIONS];
 	unsigned depth;    // of loops
 	bool counter_used; // rcx is a loop counter here
-	bool null_ss;      // this program may run with a null SS (and so must not look: the translator shows a constant)
+	bool null_ss;      // this program may run with a null SS
 };
 
 static u32 rnd(struct gen *g, u32 n)
@@ -344,10 +344,10 @@ static void flags_and_privilege(struct gen *g)
 	case 9:
 		rex(g, rnd(g, 2), 0, r);
 		b1(g, 0x8c);
-		modrm_reg(g, g->null_ss || rnd(g, 2) ? SEG_CS : SEG_SS, r);
+		modrm_reg(g, rnd(g, 2) ? SEG_CS : SEG_SS, r);
 		break;
 	case 10:
-		op_near(g, "\x8c", 1, 0, g->null_ss || rnd(g, 2) ? SEG_CS : SEG_SS, 0);
+		op_near(g, "\x8c", 1, 0, rnd(g, 2) ? SEG_CS : SEG_SS, 0);
 		break;
 	case 11:
 		B(g, "\x0f\x01\xf8"); // swapgs

@@ -255,6 +255,13 @@ static void from_machine(struct x86_cpu *c, const ucontext_t *uc)
 	sync_gs();
 }
 
+// The kernel's selectors are kept by translated code. SS's descriptor is read by nobody here.
+static void selectors_from_page(struct x86_cpu *c)
+{
+	c->seg[SEG_CS].selector = (u16)PAGE_AT->guest_cs;
+	c->seg[SEG_SS].selector = (u16)PAGE_AT->guest_ss;
+}
+
 static void to_machine(ucontext_t *uc, const struct x86_cpu *c, u64 rip)
 {
 	for (unsigned i = 0; i < 16; i++)
@@ -262,6 +269,10 @@ static void to_machine(ucontext_t *uc, const struct x86_cpu *c, u64 rip)
 	uc->uc_mcontext.gregs[REG_RIP] = (long long)rip;
 	uc->uc_mcontext.gregs[REG_EFL] = (long long)((c->rflags & ~(u64)RFL_IF) | RFL_IF | (h.stepping ? RFL_TF : 0));
 	PAGE_AT->vif = c->rflags & RFL_IF;
+	if (cpu_cpl(c) == 0) {
+		PAGE_AT->guest_cs = c->seg[SEG_CS].selector;
+		PAGE_AT->guest_ss = c->seg[SEG_SS].selector;
+	}
 	if (h.fsgsbase)
 		__asm__ volatile("wrgsbase %0" ::"r"(h.gs));
 }
@@ -417,6 +428,7 @@ static void handle_exit(ucontext_t *uc)
 	from_machine(&h.cpu, uc);
 	h.cpu.rip = after;
 	bt_recover(h.bt, &h.cpu, PAGE_AT, false, &finish);
+	selectors_from_page(&h.cpu);
 	if (x.kind == BT_EXIT_NONE || (x.kind != BT_EXIT_INDIRECT && x.guest_rip != h.cpu.rip)) {
 		fail(uc, "exit");
 		return;
@@ -477,6 +489,7 @@ static void interrupt(ucontext_t *uc)
 
 	from_machine(&h.cpu, uc);
 	bt_recover(h.bt, &h.cpu, PAGE_AT, false, &finish);
+	selectors_from_page(&h.cpu);
 	h.interrupts++;
 	resume(uc);
 }
@@ -572,7 +585,7 @@ static void make_translator(const struct variant *v)
 	struct bt_config c = {.code = (u8 *)CODE_AT, .code_size = v->small ? 5 * 12288 : CODE_SIZE, .links = (u64 *)LINKS_AT,
 			      .link_count = LINK_COUNT, .ibtc = (u64 *)IBTC_AT, .meta_size = META_SIZE, .code_base = CODE_AT,
 			      .links_base = LINKS_AT, .ibtc_base = IBTC_AT, .vcpu_base = (u64)PAGE_AT, .ports = &bt_port_table,
-			      .guest_cs = 0x10, .guest_ss = 0x18, .user_cs = 0x33, .user_ss = 0x2b, .count_instructions = v->count,
+			      .guest_ss = 0x18, .user_cs = 0x33, .user_ss = 0x2b, .count_instructions = v->count,
 			      .cr2_in_page = true, .all_quiet = v->small || v->count, // in half of the variants or so
 			      .plant = v->plant};
 

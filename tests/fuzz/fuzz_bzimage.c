@@ -33,7 +33,7 @@ static void on_zero(void *ctx, u64 gpa, u64 len)
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
-	struct linux_boot b = {.image = data,
+	struct guest_boot b = {.image = data,
 			       .image_size = size,
 			       .cmdline = "console=ttyS0",
 			       .ramdisk = data,

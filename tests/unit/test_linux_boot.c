@@ -70,10 +70,10 @@ static void make_image(u8 *h)
 	set(h + 0x260, 0x800000, 4);
 }
 
-static struct linux_boot boot(const u8 *image, u64 size)
+static struct guest_boot boot(const u8 *image, u64 size)
 {
 	written = 0;
-	return (struct linux_boot){.image = image,
+	return (struct guest_boot){.image = image,
 				   .image_size = size,
 				   .cmdline = "console=ttyS0",
 				   .mem_low = MEMORY,
@@ -86,7 +86,7 @@ static void loads(void **state)
 {
 	static const u8 ramdisk[5000] = {1, 2, 3};
 	u8 image[SIZE];
-	struct linux_boot b;
+	struct guest_boot b;
 	struct x86_cpu cpu;
 
 	make_image(image);
@@ -110,7 +110,7 @@ static void loads(void **state)
 static void boot_params(void **state)
 {
 	u8 image[SIZE];
-	struct linux_boot b;
+	struct guest_boot b;
 	struct x86_cpu cpu;
 	u64 zp, entries;
 
@@ -142,7 +142,7 @@ static void boot_params(void **state)
 static void identity_tables(void **state)
 {
 	u8 image[SIZE];
-	struct linux_boot b;
+	struct guest_boot b;
 	struct x86_cpu cpu;
 
 	make_image(image);
@@ -164,7 +164,7 @@ static void identity_tables(void **state)
 static void refuse(u64 offset, u64 value, unsigned bytes, enum status status, const char *part)
 {
 	u8 image[SIZE];
-	struct linux_boot b;
+	struct guest_boot b;
 	struct x86_cpu cpu;
 
 	make_image(image);
@@ -198,7 +198,7 @@ static void memory_is_short(void **state)
 {
 	static u8 ramdisk[1];
 	u8 image[SIZE];
-	struct linux_boot b;
+	struct guest_boot b;
 	struct x86_cpu cpu;
 
 	make_image(image);
@@ -226,7 +226,7 @@ static void truncated_at_every_length(void **state)
 	make_image(image);
 	for (u64 size = 0; size < SIZE; size++) {
 		u8 *cut = malloc(size + 1); // exact, so that the sanitizer sees a read past it
-		struct linux_boot b = boot(cut + 1, size);
+		struct guest_boot b = boot(cut + 1, size);
 
 		memcpy(cut + 1, image, size);
 		linux_boot_probe(cut + 1, size);
@@ -245,7 +245,7 @@ static void damaged_at_random(void **state)
 	srand(1);
 	for (unsigned round = 0; round < 30000; round++) {
 		u8 *image = malloc(SIZE);
-		struct linux_boot b = boot(image, SIZE);
+		struct guest_boot b = boot(image, SIZE);
 
 		make_image(image);
 		for (int n = 1 + rand() % 4; n > 0; n--)
@@ -262,7 +262,7 @@ static void damaged_at_random(void **state)
 static void stock_kernel(void **state)
 {
 	FILE *f = fopen("guests/vmlinuz", "rb");
-	struct linux_boot b;
+	struct guest_boot b;
 	struct x86_cpu cpu;
 	u8 *image;
 	long size;
