@@ -25,6 +25,7 @@ void platform_init(struct platform *p, const struct platform_config *c)
 	ioapic_init(&p->ioapic);
 	pci_init(&p->pci);
 	pm_init(&p->pm);
+	fw_cfg_init(&p->fw_cfg, c->mem_low + c->mem_high, 1);
 	kvm_init(&p->kvm, &(struct kvm_memory){c->ports->ram_read, c->ports->ram_write, c->ctx},
 		 c->kvm ? c->tsc_khz : 0, c->tsc_base, c->wall_seconds);
 	p->port_92 = 0x02; // A20 open
@@ -195,6 +196,8 @@ static u8 in_byte(struct platform *p, u64 now, u16 port)
 		return p->port_92;
 	case 0x3f8 ... 0x3ff:
 		return uart_read(&p->uart, now, port & 7);
+	case FW_CFG_DATA:
+		return fw_cfg_read(&p->fw_cfg);
 	case 0x60: // no keyboard controller
 	case 0x64:
 		return 0xff;
@@ -280,6 +283,8 @@ void platform_out(struct platform *p, u64 now, u16 port, unsigned len, u32 value
 	if (port == RESET_PORT && len == 1) {
 		if (value & RESET_CPU)
 			request_reset(p);
+	} else if (port == FW_CFG_SELECT && len == 2) {
+		fw_cfg_select(&p->fw_cfg, (u16)value);
 	} else if (is_pci(port)) {
 		pci_write(&p->pci, port, len, value);
 	} else if (is_pm(port)) {

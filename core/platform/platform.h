@@ -7,6 +7,7 @@
 #ifndef CORE_PLATFORM_PLATFORM_H
 #define CORE_PLATFORM_PLATFORM_H
 
+#include "core/platform/fw_cfg.h"
 #include "core/platform/ioapic.h"
 #include "core/platform/kvm.h"
 #include "core/platform/lapic.h"
@@ -51,6 +52,7 @@ struct platform {
 	struct ioapic ioapic;
 	struct pci pci;
 	struct pm pm;
+	struct fw_cfg fw_cfg;
 	struct kvm_guest kvm;
 	u32 external; // lines that platform_set_irq() holds, by gsi
 	u8 post;      // last value of port 0x80

@@ -501,7 +501,7 @@ static const struct msr_row msrs[] = {
 	{0x4b564d04, 0x4b564d04, CALLER, 0, "KVM_PV_EOI_EN", "the virtual LAPIC's, by configuration"},
 	{0xc0000080, 0xc0000084, STATE, 0, "EFER STAR LSTAR CSTAR SFMASK", "the guest's system call entry"},
 	{0xc0000100, 0xc0000103, STATE, 0, "FS_BASE GS_BASE KERNEL_GS_BASE TSC_AUX", "the guest's"},
-	{0xc0010000, 0xc0010007, FAULT, 0, "K7 performance counters", "no PMU; Linux probes with the safe accessors"},
+	{0xc0010000, 0xc0010007, CONSTANT, 0, "K7 performance counters", "AMD has them without a CPUID bit: they never count"},
 	{0xc0010010, 0xc0010010, CONSTANT, 0, "SYSCFG", quiet},
 	{0xc0010015, 0xc0010015, CONSTANT, HWCR_TSC_FREQ_SEL, "HWCR", "the TSC counts at the P0 frequency"},
 	{0xc0010016, 0xc001001a, CONSTANT, 0, "IORR*, TOP_MEM", quiet},

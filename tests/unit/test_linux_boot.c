@@ -180,9 +180,8 @@ static void refuses(void **state)
 {
 	refuse(0x1fe, 0, 2, ST_INVALID, "0xAA55");
 	refuse(0x202, 0, 4, ST_INVALID, "HdrS");
-	refuse(0x206, 0x20b, 2, ST_UNSUPPORTED, "2.11");
+	refuse(0x206, 0x209, 2, ST_UNSUPPORTED, "2.09");
 	refuse(0x211, 0, 1, ST_UNSUPPORTED, "zImage");
-	refuse(0x236, 0x3e, 2, ST_UNSUPPORTED, "64-bit");
 	refuse(0x201, 0x10, 1, ST_INVALID, "header");
 	refuse(0x1f4, 0, 4, ST_INVALID, "kernel of 0 bytes");
 	refuse(0x1f4, 0xffffffff, 4, ST_INVALID, "truncated");
