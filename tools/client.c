@@ -13,45 +13,83 @@
 #define TOKENS_MAX 65536
 #define REPLY_SECONDS 30
 
-static void usage(FILE *to, const struct verb *v)
+#define OPTIONS_MAX 16
+
+static void usage(FILE *to, const struct verb *v, const struct client_option *o, unsigned n)
 {
-	fprintf(to,
-		"Usage: trapeze %s [--control SOCKET]%s%s\n%s.\n\n"
-		"  --control SOCKET    of the running machine (default $TRAPEZE_CONTROL)\n  --help\n",
-		v->name, *v->args ? " " : "", v->args, v->summary);
+	fprintf(to, "Usage: trapeze %s [options]%s%s\n%s.\n\n", v->name, *v->args ? " " : "", v->args, v->summary);
+	for (unsigned i = 0; i < n; i++) {
+		char left[64];
+
+		snprintf(left, sizeof(left), "%c%c%s--%s%s%s", o[i].letter ? '-' : ' ', o[i].letter ? o[i].letter : ' ',
+			 o[i].letter ? ", " : "  ", o[i].name, o[i].arg ? " " : "", o[i].arg ? o[i].arg : "");
+		fprintf(to, "  %-26s %s\n", left, o[i].does);
+	}
+	fprintf(to, "      %-22s %s\n      --help\n", "--control SOCKET", "of the running machine (default $TRAPEZE_CONTROL)");
 }
 
-int client_options(struct client *c, const struct verb *v, int argc, char **argv)
+// getopt's view of the common options and a verb's own: those have values from 1 on.
+static void getopt_tables(const struct client_option *o, unsigned n, struct option *longs, char *shorts)
 {
-	static const struct option longs[] = {
-		{"control", required_argument, NULL, 'c'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
-	};
+	*shorts++ = ':';
+	for (unsigned i = 0; i < n; i++) {
+		longs[i] = (struct option){o[i].name, o[i].arg ? required_argument : no_argument, NULL, (int)i + 1};
+		if (o[i].letter) {
+			*shorts++ = o[i].letter;
+			if (o[i].arg)
+				*shorts++ = ':';
+		}
+	}
+	*shorts = 0;
+	longs[n] = (struct option){"control", required_argument, NULL, 0x101};
+	longs[n + 1] = (struct option){"help", no_argument, NULL, 0x102};
+	longs[n + 2] = (struct option){NULL, 0, NULL, 0};
+}
+
+static int option_index(const struct client_option *o, unsigned n, int opt)
+{
+	if (opt >= 1 && opt <= (int)n)
+		return opt - 1;
+	for (unsigned i = 0; i < n; i++)
+		if (o[i].letter && o[i].letter == opt)
+			return (int)i;
+	return -1;
+}
+
+int client_options_own(struct client *c, const struct verb *v, int argc, char **argv, const struct client_option *o, unsigned n,
+		       bool (*take)(void *ctx, unsigned which, const char *arg), void *ctx)
+{
+	struct option longs[OPTIONS_MAX + 3];
+	char shorts[2 * OPTIONS_MAX + 2];
 	int opt;
 
 	*c = (struct client){.socket = getenv("TRAPEZE_CONTROL")};
+	getopt_tables(o, n, longs, shorts);
 	optind = 1;
 	opterr = 0;
-	while ((opt = getopt_long(argc, argv, ":", longs, NULL)) != -1) {
-		if (opt == 'h') {
-			usage(stdout, v);
+	while ((opt = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+		int which = option_index(o, n, opt);
+
+		if (opt == 0x102) {
+			usage(stdout, v, o, n);
 			return EXIT_OK;
 		}
-		if (opt != 'c') {
-			complain(opt == ':' ? "%s: option '%s' needs an argument"
-					    : "%s: unknown or ambiguous option '%s'",
-				 v->name, argv[optind - 1]);
-			usage(stderr, v);
+		if (opt == 0x101) {
+			c->socket = optarg;
+		} else if (opt == '?' || opt == ':' || which < 0) {
+			complain(opt == ':' ? "%s: option '%s' needs an argument" : "%s: unknown or ambiguous option '%s'", v->name,
+				 argv[optind - 1]);
+			usage(stderr, v, o, n);
+			return EXIT_USAGE;
+		} else if (!take(ctx, (unsigned)which, optarg)) {
 			return EXIT_USAGE;
 		}
-		c->socket = optarg;
 	}
 	c->arg = argv + optind;
 	c->args = argc - optind;
 	if (c->args < v->min_args || c->args > v->max_args) {
 		complain("%s: %s", v->name, c->args < v->min_args ? "an argument is missing" : "too many arguments");
-		usage(stderr, v);
+		usage(stderr, v, o, n);
 		return EXIT_USAGE;
 	}
 	if (!c->socket || !*c->socket) {
@@ -59,6 +97,38 @@ int client_options(struct client *c, const struct verb *v, int argc, char **argv
 		return EXIT_USAGE;
 	}
 	return -1;
+}
+
+int client_options(struct client *c, const struct verb *v, int argc, char **argv)
+{
+	return client_options_own(c, v, argc, argv, NULL, 0, NULL, NULL);
+}
+
+bool option_number(const char *verb, const char *option, const char *text, u64 min, u64 max, u64 *out)
+{
+	char *end;
+
+	errno = 0;
+	unsigned long long n = strtoull(text, &end, 10);
+
+	if (text[0] < '0' || text[0] > '9' || *end || errno || n < min || n > max)
+		return complain("%s: %s: '%s' is not a number between %llu and %llu", verb, option, text, (unsigned long long)min,
+				(unsigned long long)max);
+	*out = n;
+	return true;
+}
+
+bool option_seconds(const char *verb, const char *option, const char *text, u64 *ms)
+{
+	char *end;
+	double s = strtod(text, &end);
+
+	if (!((text[0] >= '0' && text[0] <= '9') || text[0] == '.') || *end || !(s > 0) || s > 1e6)
+		return complain("%s: %s: '%s' is no number of seconds", verb, option, text);
+	*ms = (u64)(s * 1000);
+	if (!*ms)
+		*ms = 1;
+	return true;
 }
 
 int client_connect(const char *path)
@@ -144,6 +214,23 @@ bool client_call_params(struct client *c, const char *method, const char *params
 	close(fd);
 	bytes_free(&line);
 	return ok && take_reply(c, result);
+}
+
+const char *client_vm(struct client *c, const char *arg, char *buf, size_t size)
+{
+	struct json_value list;
+	char *end;
+	unsigned long long id = strtoull(arg, &end, 10);
+
+	if (arg[0] < '0' || arg[0] > '9' || *end || !client_call(c, "list", NULL, &list))
+		return arg;
+	for (unsigned i = 0; i < json_count(list); i++)
+		if (json_string_is(json_member(json_at(list, i), "name"), arg))
+			return arg;
+	for (unsigned i = 0; i < json_count(list); i++)
+		if (client_u64(json_at(list, i), "id") == id)
+			return client_string(json_at(list, i), "name", buf, size);
+	return arg;
 }
 
 bool client_call(struct client *c, const char *method, const char *vm, struct json_value *result)

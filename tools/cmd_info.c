@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// trapeze info: the machine: one "key : value" a line, as xl info prints.
+// trapeze info: the machine: one "key : value" a line, as xl info prints, and under xl's names what xl has names for.
 #include <stdio.h>
 
 #include "tools/client.h"
@@ -18,6 +18,15 @@ static void print_member(struct json_value key, struct json_value value)
 		printf("%-24s: %.*s\n", name, (int)n, raw);
 }
 
+static void print_as_xl(struct json_value info)
+{
+	printf("%-24s: %s\n", "machine", "x86_64");
+	printf("%-24s: %llu\n", "nr_cpus", (unsigned long long)client_u64(info, "cpus"));
+	printf("%-24s: %.3f\n", "cpu_mhz", (double)client_u64(info, "tsc_khz") / 1e3);
+	printf("%-24s: %llu\n", "total_memory", (unsigned long long)(client_u64(info, "memory_bytes") / MIB));
+	printf("%-24s: %llu\n", "free_memory", (unsigned long long)(client_u64(info, "free_bytes") / MIB));
+}
+
 int cmd_info(const struct verb *v, int argc, char **argv)
 {
 	struct client c;
@@ -30,6 +39,7 @@ int cmd_info(const struct verb *v, int argc, char **argv)
 	if (client_call(&c, "info", NULL, &info)) {
 		for (unsigned i = 0; json_member_at(info, i, &key, &value); i++)
 			print_member(key, value);
+		print_as_xl(info);
 		status = EXIT_OK;
 	}
 	client_free(&c);

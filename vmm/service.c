@@ -190,6 +190,15 @@ static int method_stats(void *ctx, struct control_request *req, struct json_out 
 	return 0;
 }
 
+static u64 vm_exits(const struct vm *vm)
+{
+	u64 n = 0;
+
+	for (unsigned i = 0; i < EXIT_REASONS; i++)
+		n += vm->vcpu.exits[i].count;
+	return n;
+}
+
 static int method_list(void *ctx, struct control_request *req, struct json_out *result)
 {
 	json_array(result);
@@ -204,6 +213,10 @@ static int method_list(void *ctx, struct control_request *req, struct json_out *
 		json_kv_u64(result, "vcpus", 1);
 		json_kv_string(result, "state", vm_state_name(vm));
 		json_kv_u64(result, "run_ns", run_ns(vm));
+		json_kv_u64(result, "resident", vm->ram_bytes);
+		json_kv_u64(result, "overhead", vm->overhead_bytes + vm->shadow_tables * PAGE_SIZE);
+		json_kv_u64(result, "exits", vm_exits(vm));
+		json_kv_u64(result, "crossings", vm->vcpu.crossings);
 		json_kv_u64(result, "weight", vm->config.cpu_weight);
 		json_kv_u64(result, "cap", vm->config.cap);
 		json_object_end(result);
@@ -222,6 +235,7 @@ static int method_info(void *ctx, struct control_request *req, struct json_out *
 	json_kv_u64(result, "memory_bytes", f.total * PAGE_SIZE);
 	json_kv_u64(result, "free_bytes", f.free * PAGE_SIZE);
 	json_kv_u64(result, "tsc_khz", tsc_khz());
+	json_kv_u64(result, "time_ns", time_ns());
 	json_kv_u64(result, "vms", vms_living());
 	json_object_end(result);
 	return 0;

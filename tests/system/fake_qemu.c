@@ -118,6 +118,8 @@ static int m_list(void *ctx, struct control_request *req, struct json_out *resul
 	json_array(result);
 	json_object(result);
 	json_kv_string(result, "name", vm_name());
+	json_kv_u64(result, "id", 1);
+	json_kv_u64(result, "weight", 256);
 	json_kv_u64(result, "memory", vms.vm[0].memory);
 	json_kv_u64(result, "vcpus", 1);
 	json_kv_string(result, "state", "running");
@@ -169,9 +171,51 @@ static int m_console_input(void *ctx, struct control_request *req, struct json_o
 	return 0;
 }
 
+// Replies of the methods whose client part is under test, as the hypervisor gives them.
+static const struct {
+	const char *method, *reply;
+} canned[] = {
+	{"pause", "true"},
+	{"unpause", "true"},
+	{"shutdown", "true"},
+	{"sched_credit", "{\"weight\":512,\"cap\":0}"},
+	{"exits", "{\"crossings\":9,\"lstar\":\"0xffffffff91000080\",\"reasons\":{\"emulate\":{\"count\":4,\"ns\":8000}},"
+		  "\"sites\":[{\"reason\":\"emulate\",\"rip\":\"0xffffffff91000123\",\"instruction\":\"wrmsr\",\"count\":3}]}"},
+	{"walk", "{\"address\":\"0x401000\",\"vpn\":\"0x401\",\"cr3\":\"0x1000\",\"paging\":true,\"wp\":true,\"gate\":false,"
+		 "\"guest\":[{\"level\":4,\"slot\":0,\"ppn\":\"0x1\",\"mpn\":\"0x101\",\"entry\":\"0x2007\"},"
+		 "{\"level\":3,\"slot\":0,\"ppn\":\"0x2\",\"mpn\":\"0x102\",\"entry\":\"0x3007\"},"
+		 "{\"level\":2,\"slot\":2,\"ppn\":\"0x3\",\"mpn\":\"0x103\",\"entry\":\"0x80000000004000e7\"}],"
+		 "\"shadow\":[{\"level\":1,\"slot\":1,\"mpn\":\"0x900\",\"entry\":\"0x8000000000501025\"}],"
+		 "\"p2m\":{\"gpa\":\"0x401000\",\"ppn\":\"0x401\",\"mpn\":\"0x501\"}}"},
+	{"trace", "{\"tsc\":2000000,\"tsc_khz\":1000000,\"time_ns\":5000000,\"categories\":{\"exit\":true,\"vm\":false},"
+		  "\"vms\":{\"1\":\"a\"},\"records\":[[7,1000000,1,1,2,8,4096,0,0,77,0],[8,1000000,0,1,14,2,236,65535,0,0]],"
+		  "\"lost\":0,\"next\":8,\"written\":8}"},
+};
+
+static int m_canned(void *ctx, struct control_request *req, struct json_out *result)
+{
+	if (json_kind(json_member(req->params, "vm")) != JSON_ABSENT && !known_vm(req))
+		return TZ_RPC_NO_VM;
+	for (size_t i = 0; i < ARRAY_SIZE(canned); i++)
+		if (!strcmp(canned[i].method, req->method))
+			json_put_raw(result, canned[i].reply, strlen(canned[i].reply));
+	return 0;
+}
+
 static const struct control_method methods[] = {
-	{"stats", m_stats}, {"list", m_list},       {"info", m_info},
-	{"dmesg", m_dmesg}, {"destroy", m_destroy}, {"console_input", m_console_input},
+	{"stats", m_stats},
+	{"list", m_list},
+	{"info", m_info},
+	{"dmesg", m_dmesg},
+	{"destroy", m_destroy},
+	{"console_input", m_console_input},
+	{"pause", m_canned},
+	{"unpause", m_canned},
+	{"shutdown", m_canned},
+	{"sched_credit", m_canned},
+	{"exits", m_canned},
+	{"walk", m_canned},
+	{"trace", m_canned},
 };
 
 static void serve(void)

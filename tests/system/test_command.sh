@@ -105,7 +105,7 @@ done
 status usage/stats-unwritable 2 "$T" run --stats folder a.xl
 status usage/control-no-socket 2 "$T" run --control a.xl a.xl
 status usage/same-name 2 "$T" run a.xl a.xl
-for v in list info stats console destroy dmesg call; do
+for v in list info stats top console destroy shutdown pause unpause sched-credit exits trace walk dmesg call; do
 	status "usage/$v-help" 0 "$T" $v --help
 	has "usage/$v-help-says" "^Usage: trapeze $v" out
 	status "usage/$v-option" 2 "$T" $v --frobnicate
@@ -114,6 +114,21 @@ status usage/destroy-no-vm 2 "$T" destroy --control s
 status usage/list-no-socket 2 "$T" list
 status usage/list-two 2 "$T" list --control s a b
 status usage/list-nowhere 1 "$T" list --control nowhere
+same usage/list-nowhere-one-line 1 "$(wc -l <err)"
+status usage/walk-one 2 "$T" walk --control s a
+for a in 5x 0x -1 '' 0x10000000000000000 18446744073709551616; do
+	status "usage/walk-address-$a" 2 "$T" walk --control s a -- "$a"
+	same "usage/walk-address-$a-one-line" 1 "$(wc -l <err)"
+done
+for o in -n=0 -nx -d=0 -dx; do
+	status "usage/top$o" 2 "$T" top --control s $o
+done
+status usage/credit-weight-0 2 "$T" sched-credit --control s -d a -w 0
+status usage/credit-no-vm 2 "$T" sched-credit --control s -w 5
+status usage/shutdown-nothing 2 "$T" shutdown --control s
+status usage/shutdown-both 2 "$T" shutdown --control s -a a
+status usage/trace-time 2 "$T" trace --control s -t x
+status usage/exits-no-symbols 2 "$T" exits --control s -s nowhere a
 
 # ---- how runs end ----
 
@@ -249,6 +264,38 @@ status control/call-bad-json 2 "$T" call list '{'
 status control/call-unknown 1 "$T" call frobnicate
 has control/call-unknown-says 'method not found' err
 status control/destroy-unknown 1 "$T" destroy nobody
+for v in pause unpause shutdown exits; do
+	status "control/$v" 0 "$T" $v a
+	status "control/$v-by-number" 0 "$T" $v 1
+	status "control/$v-unknown" 1 "$T" $v nobody
+	same "control/$v-unknown-one-line" 1 "$(wc -l <err)"
+done
+status control/list-by-number 0 "$T" list 1
+has control/list-by-number-shows '^a +1 ' out
+status control/credit 0 "$T" sched-credit
+has control/credit-shows '^a +1 +256 +0$' out
+status control/credit-set 0 "$T" sched-credit -d a -w 512
+status control/credit-unknown 1 "$T" sched-credit -d nobody
+status control/walk 0 "$T" walk a 0x401000
+has control/walk-guest '^ +2 +2 +0x3 +0x103 +0x80000000004000e7 +P W U A D NX 2M$' out
+has control/walk-says '^VPN 0x401 -> PPN 0x401 -> MPN 0x501; the shadow agrees$' out
+status control/walk-decimal 0 "$T" walk a 4198400
+status control/walk-unknown 1 "$T" walk nobody 5
+status control/trace 0 "$T" trace
+has control/trace-exit '0\.004000 CPU1 +a +exit .*rip=0x1000 cr2=0 error=0 ns=77$' out
+has control/trace-inject 'CPU0 +a +inject +interrupt +vector=236 rip=0xffff$' out
+status control/trace-raw 0 "$T" trace --raw
+has control/trace-raw-shows '^8 1000000 0 1 14 2 236 65535 0 0$' out
+status control/trace-list 0 "$T" trace --list
+has control/trace-list-shows '^exit +on ' out
+status control/trace-set 0 "$T" trace --set mmu
+printf '%s\n' 'ffffffff81000080 T entry_SYSCALL_64' 'ffffffff81000100 T work' 'ffffffff81000200 d data' >map
+status control/exits-symbols 0 "$T" exits -s map a
+has control/exits-symbols-slide '^0xffffffff91000123 +3 +emulate +wrmsr +work\+0x23$' out
+has control/exits-reasons '^emulate +4 +100\.0 +0\.0 +2\.0$' out
+status control/top 0 "$T" top -b -n 2 -d 0.1
+same control/top-tables 2 "$(grep -c '^a  *running' out)"
+has control/top-head '^NAME +STATE +CPU\(sec\) +CPU\(%\) +MEM\(k\)' out
 status control/in-use 2 "$T" run --control sock a.xl
 "$B/rpc-client" sock >out 2>err <<'END'
 {"jsonrpc":"2.0","id":"my id","method":"info"}
