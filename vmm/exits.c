@@ -174,11 +174,13 @@ static void translated_exit(struct vcpu *v)
 	struct bt_exit x = bt_exit_at(v->vm->bt, p->rip);
 	u64 flushes = bt_get_stats(v->vm->bt)->flushes, entry;
 
-	if (unlikely(x.kind == BT_EXIT_NONE))
-		panic("exit from the translation cache at %lx is not ours", p->rip);
+	if (unlikely(x.kind == BT_EXIT_NONE)) {
+		vm_end(v->vm, END_CRASH, 0, "untranslated kernel code was run: exit at %lx", p->rip);
+		return;
+	}
 	// Exits leave exact state: only RIP is told by the exit itself.
 	p->rip = x.kind == BT_EXIT_INDIRECT ? p->target : x.guest_rip;
-	regs_from_machine(v, false);
+	regs_at_boundary(v);
 	lockstep_check(v);
 	switch (x.kind) {
 	case BT_EXIT_LINK:
@@ -241,8 +243,23 @@ static void exception(struct vcpu *v)
 		return;
 	}
 	if (vector == VEC_DB)
-		v->cpu.dr[6] = read_dr6();
+		debug_exception(v);
 	vcpu_inject(v, &fault, vector == VEC_BP || vector == VEC_OF, false);
+}
+
+// The guest has not enabled SYSCALL. What the machine's has overwritten is lost: RCX, R11 and, if they are not the usual ones, the
+// selectors.
+static void syscall_refused(struct vcpu *v, bool compat)
+{
+	struct x86_cpu *c = &v->cpu;
+	struct x86_fault ud = fault_of(VEC_UD, 0);
+	u16 base = (u16)(c->star >> 48);
+
+	tables_fill_segment(v, &c->seg[SEG_CS], (u16)((base + (compat ? 0 : 16)) | 3));
+	tables_fill_segment(v, &c->seg[SEG_SS], (u16)((base + 8) | 3));
+	c->seg[SEG_SS].attr = (c->seg[SEG_SS].attr | 3 << 5) & ~(u32)SEG_ATTR_UNUSABLE;
+	c->rip -= 2;
+	vcpu_inject(v, &ud, false, false);
 }
 
 // SYSCALL from ring 3 that the gate did not serve: RCX and R11 are already the guest's. From 32-bit code it goes to CSTAR.
@@ -255,6 +272,10 @@ static void syscall_exit(struct vcpu *v)
 
 	exit_is(v, EXIT_SYSCALL);
 	regs_from_machine(v, true);
+	if (!(c->efer & EFER_SCE)) {
+		syscall_refused(v, compat);
+		return;
+	}
 	c->rflags = ((flags & (RFL_ARITH | RFL_DF | RFL_AC | RFL_ID | RFL_NT)) | (p->vif & RFL_IF) | RFL_FIXED) & ~c->sfmask;
 	c->rip = compat ? c->cstar : c->lstar;
 	c->seg[SEG_SS].attr &= ~(3u << 5);
@@ -272,15 +293,16 @@ static void gate_fault(struct vcpu *v)
 	struct vcpu_page *p = v->gate.page;
 
 	exit_is(v, EXIT_GATE_FAULT);
-	regs_from_machine(v, true);
-	if (cpu_cpl(&v->cpu) == 3) {
+	if (saved_rpl(v) == 3) {
 		// The machine refused the guest's user frame: what an IRET to it would have raised.
 		struct x86_fault fault = fault_of((unsigned)(p->vector & 0xff), p->error);
 
+		regs_from_machine(v, true);
 		vcpu_inject(v, &fault, false, false);
 		return;
 	}
-	panic("entering ring 1 failed: vector %lx error %lx rip %lx", p->vector & 0xff, p->error, p->rip);
+	vm_end(v->vm, END_CRASH, 0, "entering ring 1 failed: vector %lu, error %lx, at %lx, SS %lx", p->vector & 0xff, p->error, p->rip,
+	       p->ss);
 }
 
 static bool is_machine_interrupt(u64 vector)
@@ -298,11 +320,26 @@ static void machine_interrupt(struct vcpu *v, u64 vector)
 		v->armed_ns = 0; // and maybe a moment before its time, as nanoseconds are rounded
 }
 
+// Ring 1 is for translated code and the gate's reflection. A guest that has found a way to run something else there reaches
+// nothing but its own memory by it, and ends.
+static bool escaped(const struct vcpu *v)
+{
+	const struct vcpu_page *p = v->gate.page;
+
+	if (likely(saved_rpl(v) == 3))
+		return false;
+	return p->cs != SEL_R1_CS || !(bt_contains(v->vm->bt, p->rip) || gate_in_reflection(p->rip));
+}
+
 void vcpu_handle_exit(struct vcpu *v)
 {
 	u64 vector = v->gate.page->vector, rip = v->gate.page->rip, cr2 = v->gate.page->cr2, error = v->gate.page->error;
 	bool hidden;
 
+	if (unlikely(escaped(v))) {
+		vm_end(v->vm, END_CRASH, 0, "untranslated kernel code was run at %lx, CS %lx", v->gate.page->rip, v->gate.page->cs);
+		return;
+	}
 	if (vector == VEC_PF) {
 		page_fault(v);
 	} else if (vector == GATE_EXIT_VECTOR && saved_rpl(v) == 1) {

@@ -66,6 +66,8 @@ static void quieten(struct vcpu *v)
 	struct x86_fault fault;
 	bool finish;
 
+	if (!bt_knows(v->vm->bt, at.rip))
+		return;
 	memcpy(at.gpr, v->gate.page->gpr, sizeof(at.gpr));
 	bt_recover(v->vm->bt, &at, &scratch, true, &finish);
 	if (guest_translate(v->vm->shadow, &m, at.rip, PF_I, false, &w, &fault) && bt_quiet_site(v->vm->bt, at.rip))

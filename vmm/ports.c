@@ -233,25 +233,9 @@ static void port_cr_written(void *ctx, unsigned cr, u64 old)
 	}
 }
 
-// Breakpoints on our own slots would fire in ring 0.
-static u64 breakpoint_address(u64 va)
-{
-	unsigned slot = (va >> 39) & 511;
-
-	return slot >= GATE_SLOT && slot <= 272 ? 0 : va;
-}
-
 static void port_dr_written(void *ctx, unsigned dr)
 {
-	struct vcpu *v = ctx;
-	const u64 *d = v->cpu.dr;
-
-	write_dr0(breakpoint_address(d[0]));
-	write_dr1(breakpoint_address(d[1]));
-	write_dr2(breakpoint_address(d[2]));
-	write_dr3(breakpoint_address(d[3]));
-	write_dr6(d[6]);
-	write_dr7(d[7]);
+	debug_written(ctx);
 }
 
 static void port_table_loaded(void *ctx, unsigned which)

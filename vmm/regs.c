@@ -40,11 +40,11 @@ static void user_segments(struct vcpu *v, u16 cs, u16 ss)
 	c->seg[SEG_SS].attr &= ~(u32)SEG_ATTR_UNUSABLE;
 }
 
-void regs_from_machine(struct vcpu *v, bool is_fault)
+// All but RIP, which is as the machine had it.
+static void take_registers(struct vcpu *v)
 {
 	struct vcpu_page *p = v->gate.page;
 	struct x86_cpu *c = &v->cpu;
-	u64 iopl = c->rflags & RFL_IOPL;
 
 	assert(v->in_machine);
 	v->in_machine = false;
@@ -53,23 +53,35 @@ void regs_from_machine(struct vcpu *v, bool is_fault)
 	c->gpr[R_RSP] = p->rsp;
 	c->rip = p->rip;
 	c->cr2 = p->guest_cr2; // the gate may have reflected a fault since
-	c->rflags = (p->rflags & RFL_REAL_KEEP) | RFL_FIXED | iopl;
-	if (saved_rpl(v) == 3) {
-		c->rflags |= p->vif & RFL_IF;
+	c->rflags = (p->rflags & RFL_REAL_KEEP) | RFL_FIXED | (c->rflags & RFL_IOPL) | (p->vif & RFL_IF);
+	if (saved_rpl(v) == 3)
 		user_segments(v, (u16)p->cs, (u16)p->ss);
+	else
+		kernel_segments(v);
+}
+
+void regs_at_boundary(struct vcpu *v)
+{
+	take_registers(v);
+}
+
+void regs_from_machine(struct vcpu *v, bool is_fault)
+{
+	struct x86_cpu *c = &v->cpu;
+	u64 iopl = c->rflags & RFL_IOPL;
+	bool finish = false;
+
+	take_registers(v);
+	if (saved_rpl(v) == 3)
+		return;
+	if (!bt_knows(v->vm->bt, c->rip)) {
+		vm_end(v->vm, END_CRASH, 0, "untranslated kernel code was run at %lx", c->rip);
 		return;
 	}
-	kernel_segments(v);
-	if (bt_contains(v->vm->bt, c->rip)) {
-		bool finish = false;
-
-		bt_recover(v->vm->bt, c, p, is_fault, &finish);
-		c->rflags = (c->rflags & ~(RFL_IF | RFL_IOPL)) | (p->vif & RFL_IF) | iopl;
-		if (finish)
-			vcpu_emulate(v);
-	} else {
-		c->rflags |= p->vif & RFL_IF;
-	}
+	bt_recover(v->vm->bt, c, v->gate.page, is_fault, &finish);
+	c->rflags = (c->rflags & ~(RFL_IF | RFL_IOPL)) | (v->gate.page->vif & RFL_IF) | iopl;
+	if (finish)
+		vcpu_emulate(v);
 }
 
 void regs_segments_in(struct vcpu *v)
@@ -88,7 +100,8 @@ void regs_segments_in(struct vcpu *v)
 	}
 	c->seg[SEG_FS].base = rdfsbase();
 	c->seg[SEG_GS].base = rdgsbase();
-	c->kernel_gs_base = v->gate.page->kernel_gs_base;
+	// The guest can write the page: WRGSBASE must not be handed what it refuses.
+	c->kernel_gs_base = (u64)((s64)(v->gate.page->kernel_gs_base << 16) >> 16);
 }
 
 // A selector that the filtered tables refuse (not present, system, no longer conforming, beyond an LDT that has shrunk since) is
@@ -131,7 +144,7 @@ void regs_to_machine(struct vcpu *v, u64 machine_rip)
 	p->rflags = (c->rflags & RFL_REAL_KEEP) | RFL_FIXED | RFL_IF;
 	p->vif = c->rflags & RFL_IF;
 	p->guest_cr2 = c->cr2;
-	p->cs = user ? c->seg[SEG_CS].selector : SEL_R1_CS;
+	p->cs = user ? c->seg[SEG_CS].selector | 3 : SEL_R1_CS; // whatever CS is, never ring 0
 	p->ss = user ? c->seg[SEG_SS].selector : SEL_R1_SS;
 	if (!user) {
 		p->guest_cs = c->seg[SEG_CS].selector & 0xfffc;

@@ -144,7 +144,7 @@ static bool prepare(struct vcpu *v)
 
 		if (v->vm->state == VM_ENDED || c->halted)
 			return false;
-		if (!c->interrupt_shadow && cpu_cpl(c) == 3) {
+		if (!c->interrupt_shadow && cpu_cpl(c) == 3 && cpu_long_mode(c) && (c->cr0 & CR0_PG)) {
 			regs_to_machine(v, c->rip);
 			return true;
 		}
@@ -187,7 +187,9 @@ static void enter(struct vcpu *v)
 	if (v->exit_tsc) // time in the hypervisor's world, charged to what caused it
 		v->exits[v->last_exit].ns += tsc_to_ns(rdtsc() - v->exit_tsc);
 	trace(ENTRY, TRACE_ENTRY_ENTER, v->gate.page->rip, v->gate.page->cs, v->gate.trust->guest_cr3, v->gate.page->pending);
+	debug_enter(v);
 	gate_enter(&v->gate);
+	debug_leave(v);
 	v->exit_tsc = rdtsc();
 	roots_after_exit(v);
 	console_after_exit(v);
@@ -205,8 +207,10 @@ void vcpu_run(struct vcpu *v)
 	while (vm->state != VM_ENDED) {
 		if (v->attention || v->cpu.halted || interrupt_due(v))
 			attend(v);
-		if (!v->in_machine && !prepare(v))
+		if (!v->in_machine && !prepare(v)) {
+			v->attention = true; // a guest that is emulated for ever must not keep time and commands waiting
 			continue;
+		}
 		if (!v->attention)
 			enter(v);
 	}

@@ -351,6 +351,7 @@ static void start_vcpu(struct vm *vm)
 	v->in_machine = false;
 	v->segments_live = true;
 	v->cache_generation = ~0ull;
+	v->machine_dr7 = 0;
 	v->gate.trust->lstar_tc = 0;
 	v->root_generation = ~0ull;
 	v->gdt_pages.count = v->ldt_pages.count = 0;

@@ -78,6 +78,7 @@ struct vcpu {
 	u64 marker_seen; // gate.page's marker_cr2 when a table was last written
 	u32 reflect_wait;
 	struct watched_table gdt_pages, ldt_pages;
+	u64 machine_dr7;   // the guest's without what is not for the machine; 0: no breakpoint is on
 	bool attention;    // time, devices or interrupts are to be looked at before the next entry
 	bool console_open; // translated code may put console bytes into gate.page
 	u8 console_iir;    // IIR as gate.page was last given it
@@ -198,6 +199,7 @@ void tables_fill_segment(struct vcpu *v, struct x86_segment *seg, u16 selector);
 
 // regs.c
 void regs_from_machine(struct vcpu *v, bool is_fault); // general registers and, lazily, segments
+void regs_at_boundary(struct vcpu *v);                 // the same after an exit that has put the guest's RIP into the page
 void regs_segments_in(struct vcpu *v);
 void regs_segments_out(struct vcpu *v);
 void regs_to_machine(struct vcpu *v, u64 machine_rip);
@@ -206,6 +208,12 @@ static inline unsigned saved_rpl(const struct vcpu *v)
 {
 	return v->gate.page->cs & 3;
 }
+
+// debug.c: the machine's debug registers are the guest's only while it runs
+void debug_exception(struct vcpu *v); // #DB came: the guest's DR6
+void debug_written(struct vcpu *v);
+void debug_enter(const struct vcpu *v);
+void debug_leave(const struct vcpu *v);
 
 // inject.c
 void vcpu_inject(struct vcpu *v, const struct x86_fault *fault, bool soft, bool external);

@@ -94,6 +94,8 @@ void bt_fill_ibtc(struct bt *bt, u64 guest_rip);
 
 // Is the address inside the cache?
 bool bt_contains(const struct bt *bt, u64 cache_rip);
+// Is it inside code of ours, so that bt_recover() can say what it means?
+bool bt_knows(const struct bt *bt, u64 cache_rip);
 
 // Exact guest state from machine state: in `cpu` the caller has put gpr[] and rflags as the machine had them and rip = the
 // cache RIP at which an exception, interrupt or exit came; `page` is the vCPU's page. On return gpr, rsp, rip and rflags

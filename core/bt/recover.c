@@ -33,6 +33,11 @@ static u64 guest_rip(const struct bt *bt, const struct bt_block *b, const struct
 	}
 }
 
+bool bt_knows(const struct bt *bt, u64 cache_rip)
+{
+	return bt_contains(bt, cache_rip) && bt_block_at(bt, cache_rip) != BT_NONE;
+}
+
 void bt_recover(const struct bt *bt, struct x86_cpu *cpu, struct vcpu_page *page, bool is_fault, bool *finish)
 {
 	const struct bt_block *b;
@@ -68,7 +73,7 @@ struct bt_exit bt_exit_at(const struct bt *bt, u64 cache_rip)
 	const struct bt_block *b;
 	const struct bt_range *r;
 
-	if (!bt_contains(bt, at) || bt_block_at(bt, at) == BT_NONE)
+	if (!bt_knows(bt, at))
 		return x;
 	r = range_for(bt, at, &b);
 	if (!r->exit || at != bt->config.code_base + b->code + r->code_off)

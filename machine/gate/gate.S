@@ -141,7 +141,11 @@ gate_trap_ring0:
 	pushq TRUST(GT_HV_TRAP)
 	ret
 
+// A debug exception here is one that MOV SS or POP SS held back until the next instruction, an entry into the gate: it is the
+// guest's doing, and dropped. Anything else is a refused frame; what the page says of RIP and CS is then the frame's.
 gate_trap_in_gate:
+	cmpq $1, (%rsp)
+	je gate_drop_debug
 	save_gprs
 	mov %cr2, %rax
 	mov %rax, VCPU(VP_CR2)
@@ -150,6 +154,10 @@ gate_trap_in_gate:
 	mov %rax, VCPU(VP_VECTOR)
 	popq VCPU(VP_ERROR)
 	to_hypervisor
+
+gate_drop_debug:
+	add $16, %rsp
+	iretq
 
 // SYSCALL from ring 3 (ring 1 never executes one: the translator does not emit it).
 	.balign 16

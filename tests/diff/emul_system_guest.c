@@ -178,7 +178,7 @@ QUIRK(lock_enter)
 
 const struct quirk guest_quirks[] = {
 	{"SS", "the kernel's stack segment as it sees it follows STAR; it is never null", 1118, ss_kept},
-	{"IOPL", "is a variable that IRET to ring 3 and ring 3 itself do not change", 165, iopl},
+	{"IOPL", "is a variable that IRET to ring 3 and ring 3 itself do not change", 168, iopl},
 	{"IOPL 3", "gives ring 3 neither ports nor IF", 9, iopl3},
 	{"IOPL of before", "is what the checks go by", 5, iopl_stale},
 	{"R11", "SYSCALL shows the machine's IF, which is set", 2, syscall_if},
