@@ -22,9 +22,11 @@ struct channel_pending {
 
 static const struct json_value absent = {NULL, 0};
 
-void channel_init(struct channel *c, int fd, channel_note_fn *note, void *arg)
+void channel_init(struct channel *c, const int fd[CHANNEL_PORTS], channel_note_fn *note, void *arg)
 {
-	*c = (struct channel){.fd = fd, .note = note, .note_arg = arg};
+	*c = (struct channel){.note = note, .note_arg = arg};
+	for (unsigned i = 0; i < CHANNEL_PORTS; i++)
+		c->fd[i] = fd[i];
 	c->token = xalloc(TOKENS_MAX * sizeof(*c->token));
 }
 
@@ -32,9 +34,12 @@ void channel_close(struct channel *c)
 {
 	struct channel_pending *p;
 
-	if (c->fd >= 0)
-		close(c->fd);
-	c->fd = -1;
+	for (unsigned i = 0; i < CHANNEL_PORTS; i++) {
+		if (c->fd[i] >= 0)
+			close(c->fd[i]);
+		c->fd[i] = -1;
+		bytes_free(&c->in[i]);
+	}
 	c->closed = true;
 	while ((p = c->pending)) {
 		c->pending = p->next;
@@ -42,7 +47,6 @@ void channel_close(struct channel *c)
 			p->fn(p->arg, absent, absent);
 		free(p);
 	}
-	bytes_free(&c->in);
 	bytes_free(&c->out);
 	free(c->token);
 	c->token = NULL;
@@ -81,9 +85,9 @@ void channel_forget(struct channel *c, void *arg)
 			p->fn = NULL;
 }
 
-short channel_events(const struct channel *c)
+short channel_events(const struct channel *c, unsigned port)
 {
-	return (short)(POLLIN | (c->ready && c->out.len ? POLLOUT : 0));
+	return (short)(POLLIN | (c->ready && c->port == port && c->out.len ? POLLOUT : 0));
 }
 
 static void handle_reply(struct channel *c, struct json_value root)
@@ -105,7 +109,7 @@ static void handle_reply(struct channel *c, struct json_value root)
 	}
 }
 
-static void handle_line(struct channel *c, const char *line, size_t len)
+static void handle_line(struct channel *c, unsigned port, const char *line, size_t len)
 {
 	struct json_doc doc;
 	char method[64];
@@ -118,41 +122,53 @@ static void handle_line(struct channel *c, const char *line, size_t len)
 		handle_reply(c, root);
 		return;
 	}
-	if (!strcmp(method, TZ_N_READY))
+	if (!strcmp(method, TZ_N_READY)) {
 		c->ready = true;
+		c->port = port;
+	}
 	c->note(c->note_arg, method, json_member(root, "params"), line, len);
 }
 
-void channel_read(struct channel *c)
+static void close_port(struct channel *c, unsigned port)
 {
+	close(c->fd[port]);
+	c->fd[port] = -1;
+	c->closed = true;
+	for (unsigned i = 0; i < CHANNEL_PORTS; i++)
+		c->closed &= c->fd[i] < 0;
+}
+
+void channel_read(struct channel *c, unsigned port)
+{
+	struct bytes *in = &c->in[port];
 	char buf[65536];
-	ssize_t n = read(c->fd, buf, sizeof(buf));
+	ssize_t n = read(c->fd[port], buf, sizeof(buf));
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
-		c->closed = true;
+		close_port(c, port);
 		return;
 	}
-	size_t seen = c->in.len, start = 0;
+	size_t seen = in->len, start = 0;
 
-	bytes_add(&c->in, buf, (size_t)n);
-	for (char *nl; (nl = memchr(c->in.data + seen, '\n', c->in.len - seen)); seen = start) {
-		size_t end = (size_t)(nl - c->in.data);
+	bytes_add(in, buf, (size_t)n);
+	for (char *nl; (nl = memchr(in->data + seen, '\n', in->len - seen)); seen = start) {
+		size_t end = (size_t)(nl - in->data);
 
-		handle_line(c, c->in.data + start, end - start);
+		handle_line(c, port, in->data + start, end - start);
 		start = end + 1;
 	}
-	bytes_drop(&c->in, start);
-	if (c->in.len > LINE_MAX_BYTES)
-		bytes_drop(&c->in, c->in.len);
+	bytes_drop(in, start);
+	if (in->len > LINE_MAX_BYTES)
+		bytes_drop(in, in->len);
 }
 
 void channel_write(struct channel *c)
 {
-	if (!c->ready || !c->out.len)
+	if (!c->ready || !c->out.len || c->fd[c->port] < 0)
 		return;
-	ssize_t n = write(c->fd, c->out.data, c->out.len);
+	ssize_t n = write(c->fd[c->port], c->out.data, c->out.len);
 
 	if (n > 0)
 		bytes_drop(&c->out, (size_t)n);

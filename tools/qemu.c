@@ -60,8 +60,10 @@ static char *join(const char *const *word, unsigned n)
 	return b.data;
 }
 
-static void build_args(struct args *a, const struct run_options *o, const char *elf, const char *dir, int log_fd,
-		       int control_fd)
+// The child's ends of the sockets, in the order of struct qemu's.
+enum { LOG, CONTROL, BULK, PORTS };
+
+static void build_args(struct args *a, const struct run_options *o, const char *elf, const char *dir, const int fd[PORTS])
 {
 	char *append = join(o->hv_arg, o->hv_args);
 
@@ -73,10 +75,13 @@ static void build_args(struct args *a, const struct run_options *o, const char *
 	arg(a, "-m"), arg(a, "%lluK", (unsigned long long)(o->memory / KIB));
 	arg(a, "-nodefaults"), arg(a, "-no-user-config"), arg(a, "-no-reboot");
 	arg(a, "-display"), arg(a, "none");
-	arg(a, "-chardev"), arg(a, "socket,id=log,fd=%d", log_fd);
+	arg(a, "-chardev"), arg(a, "socket,id=log,fd=%d", fd[LOG]);
 	arg(a, "-serial"), arg(a, "chardev:log");
-	arg(a, "-chardev"), arg(a, "socket,id=control,fd=%d", control_fd);
+	arg(a, "-chardev"), arg(a, "socket,id=control,fd=%d", fd[CONTROL]);
 	arg(a, "-serial"), arg(a, "chardev:control");
+	arg(a, "-chardev"), arg(a, "socket,id=bulk,fd=%d", fd[BULK]);
+	arg(a, "-device"), arg(a, "virtio-serial-pci,max_ports=1,ioeventfd=off,vectors=0");
+	arg(a, "-device"), arg(a, "virtconsole,chardev=bulk");
 	arg(a, "-device"), arg(a, "isa-debug-exit,iobase=%#x,iosize=4", TZ_DEBUG_EXIT_PORT);
 	arg(a, "-kernel"), arg(a, "%s", elf);
 	arg(a, "-initrd"), arg(a, "%s/bundle", dir);
@@ -107,8 +112,21 @@ static bool serial_pair(int fd[2])
 	return true;
 }
 
+static bool serial_pairs(int ours[PORTS], int theirs[PORTS])
+{
+	for (int i = 0; i < PORTS; i++) {
+		int pair[2];
+
+		if (!serial_pair(pair))
+			return false;
+		ours[i] = pair[0];
+		theirs[i] = pair[1];
+	}
+	return true;
+}
+
 // In the child. The pipe closes by itself when exec works; else it carries errno.
-static void exec_qemu(const struct args *a, int log_fd, int control_fd, int stderr_fd, int fail_fd)
+static void exec_qemu(const struct args *a, const int port_fd[PORTS], int stderr_fd, int fail_fd)
 {
 	const char *program = getenv("TRAPEZE_QEMU");
 	int null = open("/dev/null", O_RDWR);
@@ -121,8 +139,8 @@ static void exec_qemu(const struct args *a, int log_fd, int control_fd, int stde
 	dup2(null, 0);
 	dup2(null, 1);
 	dup2(stderr_fd, 2);
-	fcntl(log_fd, F_SETFD, 0);
-	fcntl(control_fd, F_SETFD, 0);
+	for (int i = 0; i < PORTS; i++)
+		fcntl(port_fd[i], F_SETFD, 0);
 	execvp(program && *program ? program : a->v[0], a->v);
 	int err = errno;
 
@@ -130,7 +148,7 @@ static void exec_qemu(const struct args *a, int log_fd, int control_fd, int stde
 	_exit(127);
 }
 
-static int spawn(struct qemu *q, const struct args *a, int log_fd, int control_fd)
+static int spawn(struct qemu *q, const struct args *a, const int port_fd[PORTS])
 {
 	int errors[2], failed[2], err = 0;
 
@@ -138,7 +156,7 @@ static int spawn(struct qemu *q, const struct args *a, int log_fd, int control_f
 		return errno;
 	q->pid = fork();
 	if (!q->pid)
-		exec_qemu(a, log_fd, control_fd, errors[1], failed[1]);
+		exec_qemu(a, port_fd, errors[1], failed[1]);
 	if (q->pid < 0) {
 		err = errno;
 		q->pid = 0;
@@ -171,11 +189,11 @@ static bool make_folder(struct qemu *q)
 int qemu_start(struct qemu *q, const struct run_options *o, const struct vm_file *vm, unsigned vms)
 {
 	struct args a = {.n = 0};
-	int log_pair[2], control_pair[2];
+	int ours[PORTS] = {-1, -1, -1}, theirs[PORTS] = {-1, -1, -1};
 	char *elf = hypervisor_path();
 	int status = EXIT_NO_QEMU;
 
-	*q = (struct qemu){.log_fd = -1, .control_fd = -1, .stderr_fd = -1};
+	*q = (struct qemu){.log_fd = -1, .control_fd = -1, .bulk_fd = -1, .stderr_fd = -1};
 	if (access(elf, R_OK)) {
 		complain("%s: %s", elf, strerror(errno));
 		free(elf);
@@ -183,14 +201,15 @@ int qemu_start(struct qemu *q, const struct run_options *o, const struct vm_file
 	}
 	char *bundle = make_folder(q) ? xprintf("%s/bundle", q->dir) : NULL;
 
-	if (bundle && archive_write(bundle, vm, vms) && serial_pair(log_pair) && serial_pair(control_pair)) {
-		q->log_fd = log_pair[0];
-		q->control_fd = control_pair[0];
-		build_args(&a, o, elf, q->dir, log_pair[1], control_pair[1]);
-		int err = spawn(q, &a, log_pair[1], control_pair[1]);
+	if (bundle && archive_write(bundle, vm, vms) && serial_pairs(ours, theirs)) {
+		q->log_fd = ours[LOG];
+		q->control_fd = ours[CONTROL];
+		q->bulk_fd = ours[BULK];
+		build_args(&a, o, elf, q->dir, theirs);
+		int err = spawn(q, &a, theirs);
 
-		close(log_pair[1]);
-		close(control_pair[1]);
+		for (int i = 0; i < PORTS; i++)
+			close(theirs[i]);
 		if (err)
 			complain("cannot start %s: %s", a.v[0], strerror(err));
 		else

@@ -11,7 +11,8 @@
 struct qemu {
 	pid_t pid;       // 0: not running
 	int log_fd;      // COM1: the hypervisor's log
-	int control_fd;  // COM2: the control channel
+	int control_fd;  // COM2: the control channel, unless
+	int bulk_fd;     // the virtio console has it
 	int stderr_fd;   // QEMU's own complaints
 	char *dir;       // private folder, removed by qemu_cleanup()
 	int wait_status; // of waitpid(), once it ended

@@ -324,7 +324,7 @@ static int poll_timeout(const struct session *s, u64 now)
 	return at <= now ? 0 : (int)MIN(at - now, (u64)60000);
 }
 
-enum { P_LOG, P_CONTROL, P_STDERR, P_SIGNAL, P_INPUT, P_RELAY };
+enum { P_LOG, P_CONTROL, P_STDERR = P_CONTROL + CHANNEL_PORTS, P_SIGNAL, P_INPUT, P_RELAY };
 
 static void loop_once(struct session *s)
 {
@@ -332,18 +332,20 @@ static void loop_once(struct session *s)
 	bool input = s->console.input_open && s->console.input.len < 65536;
 
 	p[P_LOG] = (struct pollfd){.fd = s->qemu.log_fd, .events = POLLIN};
-	p[P_CONTROL] =
-		(struct pollfd){.fd = s->channel.closed ? -1 : s->channel.fd, .events = channel_events(&s->channel)};
+	for (unsigned i = 0; i < CHANNEL_PORTS; i++)
+		p[P_CONTROL + i] = (struct pollfd){.fd = s->channel.fd[i], .events = channel_events(&s->channel, i)};
 	p[P_STDERR] = (struct pollfd){.fd = s->qemu.stderr_fd, .events = POLLIN};
 	p[P_SIGNAL] = (struct pollfd){.fd = s->signal_fd, .events = POLLIN};
 	p[P_INPUT] = (struct pollfd){.fd = input ? 0 : -1, .events = POLLIN};
 	unsigned relays = relay_poll_fds(s, p + P_RELAY);
 
 	if (poll(p, P_RELAY + relays, poll_timeout(s, now_ms())) > 0) {
-		if (p[P_CONTROL].revents & POLLOUT)
-			channel_write(&s->channel);
-		if (p[P_CONTROL].revents & ~POLLOUT)
-			channel_read(&s->channel);
+		for (unsigned i = 0; i < CHANNEL_PORTS; i++) {
+			if (p[P_CONTROL + i].revents & POLLOUT)
+				channel_write(&s->channel);
+			if (p[P_CONTROL + i].revents & ~POLLOUT)
+				channel_read(&s->channel, i);
+		}
 		if (p[P_LOG].revents && !drain(s, s->qemu.log_fd, take_log)) {
 			close(s->qemu.log_fd);
 			s->qemu.log_fd = -1;
@@ -366,8 +368,9 @@ static void loop_once(struct session *s)
 // What QEMU left in the pipes when it ended.
 static void last_words(struct session *s)
 {
-	while (!s->channel.closed && poll(&(struct pollfd){.fd = s->channel.fd, .events = POLLIN}, 1, 0) > 0)
-		channel_read(&s->channel);
+	for (unsigned i = 0; i < CHANNEL_PORTS; i++)
+		while (s->channel.fd[i] >= 0 && poll(&(struct pollfd){.fd = s->channel.fd[i], .events = POLLIN}, 1, 0) > 0)
+			channel_read(&s->channel, i);
 	if (s->qemu.log_fd >= 0)
 		drain(s, s->qemu.log_fd, take_log);
 	if (s->qemu.stderr_fd >= 0)
@@ -395,7 +398,7 @@ int session_run(const struct run_options *o, const struct vm_file *vm, unsigned 
 		if (status == EXIT_OK) {
 			if (o->timeout_ms)
 				s->deadline_ms = now_ms() + o->timeout_ms;
-			channel_init(&s->channel, s->qemu.control_fd, on_note, s);
+			channel_init(&s->channel, (const int[]){s->qemu.control_fd, s->qemu.bulk_fd}, on_note, s);
 			console_init(s);
 			while (!qemu_ended(&s->qemu))
 				loop_once(s);

@@ -3,6 +3,7 @@
 
 #include "base/string.h"
 #include "machine/io/serial.h"
+#include "machine/io/virtio_console.h"
 #include "machine/irq/time.h"
 #include "vmm/log.h"
 #include "vmm/vm.h"
@@ -16,7 +17,7 @@ void com1_start(const struct boot_info *bi, unsigned vms)
 {
 	char value[16] = "";
 
-	on = !serial_present(SERIAL_COM2) || (boot_option(bi, "console", value, sizeof(value)) && !strcmp(value, "com1"));
+	on = (!serial_present(SERIAL_COM2) && !virtio_console_present()) || (boot_option(bi, "console", value, sizeof(value)) && !strcmp(value, "com1"));
 	prefixed = vms > 1;
 	if (on)
 		log_set_console_level(LOG_WARN);

@@ -152,8 +152,8 @@ static void say_trace(void)
 
 	say("  last trace records, newest first:\n");
 	for (unsigned i = 0; i < TRACE_SHOWN && trace_get(i, &r); i++)
-		say("    %lu CPU %u VM %u %s %u: %lx %lx %lx %lx\n", r.tsc, r.place.cpu, r.place.vm,
-		    trace_category_name(r.category), r.id, r.arg[0], r.arg[1], r.arg[2], r.arg[3]);
+		say("    %lu %s %u: %lx %lx %lx %lx (CPU %u, VM %u)\n", r.tsc, trace_category_name(r.category), r.id, r.arg[0],
+		    r.arg[1], r.arg[2], r.arg[3], r.place.cpu, r.place.vm);
 }
 
 // Within a report: what is in the buffer is all there will be.

@@ -10,6 +10,7 @@
 #include "machine/boot/acpi.h"
 #include "machine/cpu/cpu.h"
 #include "machine/io/serial.h"
+#include "machine/io/virtio_console.h"
 #include "machine/irq/time.h"
 #include "machine/mm/frames.h"
 #include "vmm/com1.h"
@@ -24,7 +25,20 @@ struct control service_control;
 
 static void control_send(void *ctx, const char *bytes, size_t n)
 {
-	serial_write(SERIAL_COM2, bytes, n);
+	if (virtio_console_present())
+		virtio_console_write(bytes, n);
+	else
+		serial_write(SERIAL_COM2, bytes, n);
+}
+
+static size_t receive(char *buf, size_t size)
+{
+	int n;
+
+	if (virtio_console_present())
+		return virtio_console_read(buf, size);
+	n = serial_read(SERIAL_COM2, buf, size);
+	return n > 0 ? (size_t)n : 0;
 }
 
 // ---- statistics
@@ -385,12 +399,12 @@ void service_init(void)
 
 void service_poll(void)
 {
-	char buf[256];
-	int n;
+	char buf[1024];
+	size_t n;
 
-	while ((n = serial_read(SERIAL_COM2, buf, sizeof(buf))) > 0) {
+	while ((n = receive(buf, sizeof(buf))) > 0) {
 		spin_lock(&vms_lock);
-		control_receive(&service_control, buf, (size_t)n);
+		control_receive(&service_control, buf, n);
 		spin_unlock(&vms_lock);
 	}
 	spin_lock(&vms_lock);

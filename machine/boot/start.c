@@ -5,6 +5,7 @@
 #include "machine/cpu/cpu.h"
 #include "machine/cpu/smp.h"
 #include "machine/io/serial.h"
+#include "machine/io/virtio_console.h"
 #include "machine/irq/ioapic.h"
 #include "machine/irq/lapic.h"
 #include "machine/irq/time.h"
@@ -34,6 +35,8 @@ void boot_start(u32 magic, u32 info)
 	time_init();
 	ioapic_start();
 	serial_irq_init();
+	virtio_console_init();
+	virtio_console_irq_init();
 	smp_init();
 	vmm_main(bi);
 }

@@ -11,6 +11,7 @@
 #define ERROR_VECTOR 0xfe
 #define SPURIOUS_VECTOR 0xff
 #define SERIAL_VECTOR 0x34 // COM1; COM2 is one below
+#define VIRTIO_VECTOR 0x35
 #define FIRST_IRQ_VECTOR 0x20
 
 #ifndef __ASSEMBLER__

@@ -177,7 +177,7 @@ FAKE_QEMU=mute "$T" run --timeout 0.3 a.xl >out 2>err </dev/null
 same ends/timeout-mute 124 $?
 # A background job of a shell ignores SIGINT; `timeout` sends it to a child in the foreground.
 for s in INT:130 TERM:143; do
-	FAKE_QEMU=serve timeout --preserve-status --foreground -s "${s%:*}" 0.7 "$T" run --stats last.json a.xl >out 2>err </dev/null
+	FAKE_QEMU=serve timeout --preserve-status --foreground -s "${s%:*}" 2 "$T" run --stats last.json a.xl >out 2>err </dev/null
 	same "ends/signal-${s%:*}" "${s#*:}" $?
 done
 has ends/signal-stats '"page_fault"' last.json
