@@ -11,9 +11,6 @@
 #include "tools/client.h"
 #include "tools/session.h"
 
-// What this version of the hypervisor runs side by side.
-#define VMS_AT_ONCE 1
-
 static bool load_vms(struct vm_file *vm, const struct run_options *o)
 {
 	for (unsigned i = 0; i < o->vm_files; i++) {
@@ -44,9 +41,7 @@ static int run(const struct run_options *o)
 	int status = EXIT_USAGE;
 
 	if (load_vms(vm, o)) {
-		if (o->vm_files > VMS_AT_ONCE)
-			complain("%s:1: name: several VMs at once are not supported by this version", o->vm_file[1]);
-		else if (!o->stats || stats_writable(o->stats))
+		if (!o->stats || stats_writable(o->stats))
 			status = session_run(o, vm, o->vm_files);
 	}
 	for (unsigned i = 0; i < o->vm_files; i++)

@@ -2,12 +2,13 @@
 #include "vmm/com1.h"
 
 #include "base/string.h"
+#include "machine/cpu/spinlock.h"
 #include "machine/io/serial.h"
 #include "machine/io/virtio_console.h"
-#include "machine/irq/time.h"
 #include "vmm/log.h"
-#include "vmm/vm.h"
+#include "vmm/sched.h"
 
+static struct spinlock lock; // of the output
 static bool on, prefixed, inside_line;
 static const char *last_vm;
 static u8 typed[64]; // read from the port, not yet taken by the VM
@@ -46,6 +47,7 @@ void com1_console_out(const char *vm, const u8 *bytes, size_t n)
 {
 	if (!on)
 		return;
+	spin_lock(&lock);
 	if (prefixed && inside_line && last_vm != vm) {
 		put("\r\n");
 		inside_line = false;
@@ -62,6 +64,7 @@ void com1_console_out(const char *vm, const u8 *bytes, size_t n)
 		inside_line = bytes[k - 1] != '\n';
 		bytes += k, n -= k;
 	}
+	spin_unlock(&lock);
 }
 
 void com1_poll(struct vm *vm)
@@ -76,8 +79,10 @@ void com1_poll(struct vm *vm)
 		typed_count += got > 0 ? (size_t)got : 0;
 		if (!typed_count)
 			return;
-		taken = platform_console_input(&vm->platform, time_ns(), typed, (unsigned)typed_count);
+		taken = console_type(vm, typed, (unsigned)typed_count);
 		typed_count -= taken;
 		memmove(typed, typed + taken, typed_count);
+		if (taken)
+			vcpu_kick(&vm->vcpu);
 	} while (taken);
 }

@@ -38,6 +38,34 @@ void console_after_exit(struct vcpu *v)
 	offer(v);
 }
 
+unsigned console_type(struct vm *vm, const u8 *bytes, unsigned n)
+{
+	struct console_input *in = &vm->input;
+	u32 tail = __atomic_load_n(&in->tail, __ATOMIC_ACQUIRE), head = in->head;
+
+	n = MIN(n, CONSOLE_INPUT - (head - tail));
+	for (unsigned i = 0; i < n; i++)
+		in->bytes[(head + i) % CONSOLE_INPUT] = bytes[i];
+	__atomic_store_n(&in->head, head + n, __ATOMIC_RELEASE);
+	return n;
+}
+
+void console_pass_input(struct vcpu *v)
+{
+	struct console_input *in = &v->vm->input;
+	u32 head = __atomic_load_n(&in->head, __ATOMIC_ACQUIRE), tail = in->tail;
+
+	while (tail != head) {
+		u32 at = tail % CONSOLE_INPUT, n = MIN(head - tail, CONSOLE_INPUT - at);
+		unsigned taken = platform_console_input(&v->vm->platform, time_ns(), in->bytes + at, n);
+
+		tail += taken;
+		if (taken < n)
+			break; // the rest when the guest has read some
+	}
+	__atomic_store_n(&in->tail, tail, __ATOMIC_RELEASE);
+}
+
 void console_state(struct vcpu *v)
 {
 	offer(v);

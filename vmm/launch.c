@@ -10,6 +10,7 @@
 #include "vmm/com1.h"
 #include "vmm/control.h"
 #include "vmm/knobs.h"
+#include "vmm/sched.h"
 #include "vmm/service.h"
 #include "vmm/vms.h"
 
@@ -61,7 +62,7 @@ static void failed(const char *name, const char *reason)
 	control_vm_ended(&service_control, name, TZ_END_CRASH, reason, 0);
 }
 
-static void run_vm(const struct vm_config *config)
+static void start_vm(const struct vm_config *config)
 {
 	char error[200] = "";
 	struct vm *vm = vm_create(&bundle, config, error, sizeof(error));
@@ -74,19 +75,18 @@ static void run_vm(const struct vm_config *config)
 	spin_lock(&vms_lock);
 	st = vm_start(vm);
 	spin_unlock(&vms_lock);
-	if (st != ST_OK) {
-		failed(config->name, "name in use");
+	if (st == ST_OK)
 		return;
-	}
-	do
-		vcpu_run(&vm->vcpu);
-	while (vm_finish(vm));
+	failed(config->name, st == ST_BUSY ? "there is a VM of that name" : "too many VMs");
+	vm_free(vm);
+	vm_forget(vm);
 }
 
 void vmm_launch(const struct boot_info *bi)
 {
 	read_knobs(bi);
 	service_init();
+	sched_start();
 	if (bi->module_count == 0) {
 		log_err("no bundle: start with `trapeze run VMFILE`, or give the loader a bundle as first module");
 	} else if (bundle_open(&bundle, (const u8 *)frame_ptr(0) + bi->modules[0].start, bi->modules[0].len) != ST_OK) {
@@ -96,7 +96,10 @@ void vmm_launch(const struct boot_info *bi)
 	} else {
 		com1_start(bi, descriptions.count);
 		for (unsigned i = 0; i < descriptions.count; i++)
-			run_vm(&descriptions.vm[i]);
+			start_vm(&descriptions.vm[i]);
 	}
-	service_shutdown();
+	if (!vms_living())
+		service_shutdown();
+	sched_run_others();
+	sched_run();
 }

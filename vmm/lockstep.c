@@ -345,9 +345,14 @@ static bool one_step(void)
 
 // A compared block takes a hundred times as long as another: with an interrupt whenever one is due the guest would do nothing
 // but serve its timer. So they are late, as on a slow machine.
-bool lockstep_holds_interrupts(void)
+static bool takes_part(const struct vcpu *v)
 {
-	if (!vmm_knobs.compare || !lockstep_wanted() || ls.entered == 0)
+	return vmm_knobs.compare && v->vm->id == 1;
+}
+
+bool lockstep_holds_interrupts(const struct vcpu *v)
+{
+	if (!takes_part(v) || !lockstep_wanted() || ls.entered == 0)
 		return false;
 	if (ls.entered - ls.delivered < BLOCKS_PER_INTERRUPT)
 		return true;
@@ -360,8 +365,10 @@ bool lockstep_wanted(void)
 	return ls.before >= vmm_knobs.compare_from && ls.entered < vmm_knobs.compare;
 }
 
-void lockstep_drop(void)
+void lockstep_drop(struct vcpu *v)
 {
+	if (!takes_part(v))
+		return;
 	if (ls.active)
 		ls.left++;
 	ls.active = false;
@@ -369,16 +376,16 @@ void lockstep_drop(void)
 
 void lockstep_forget(struct vcpu *v)
 {
-	lockstep_drop();
-	ls.user |= saved_rpl(v) == 3;
+	lockstep_drop(v);
+	ls.user |= takes_part(v) && saved_rpl(v) == 3;
 	if (vmm_knobs.compare)
-		bt_set_lone(v->vm->bt, lockstep_wanted());
+		bt_set_lone(v->vm->bt, takes_part(v) && lockstep_wanted());
 }
 
 void lockstep_enter(struct vcpu *v, u64 entry)
 {
-	if (!lockstep_wanted()) {
-		ls.before += !vmm_knobs.compare_user || ls.user;
+	if (!takes_part(v) || !lockstep_wanted()) {
+		ls.before += takes_part(v) && (!vmm_knobs.compare_user || ls.user);
 		return;
 	}
 	ls.entered++;
@@ -495,7 +502,7 @@ void lockstep_check(struct vcpu *v)
 	unsigned last = 0;
 	struct step now;
 
-	if (!ls.active)
+	if (!takes_part(v) || !ls.active)
 		return;
 	ls.active = false;
 	if (ls.discarded) {

@@ -9,6 +9,7 @@
 
 #define LOCKSTEP_COUNTERS 6
 
+// Only the first VM takes part.
 // Are there blocks left to compare? The translator must not link blocks then.
 bool lockstep_wanted(void);
 // The vCPU is architectural and about to be entered somehow: whatever was recorded is void. Begins and ends the mode.
@@ -18,9 +19,9 @@ void lockstep_enter(struct vcpu *v, u64 entry);
 // v->cpu has the state in which translated code left by an exit of its own. Panics when it differs.
 void lockstep_check(struct vcpu *v);
 // Memory may have changed, or the vCPU left the block in another way.
-void lockstep_drop(void);
+void lockstep_drop(struct vcpu *v);
 // A due interrupt is to wait, so that the guest gets on with something else than its timer.
-bool lockstep_holds_interrupts(void);
+bool lockstep_holds_interrupts(const struct vcpu *v);
 // For the statistics; returns how many, 0 when the knob is off.
 unsigned lockstep_counters(struct stats_counter *c);
 void lockstep_log(const char *name);

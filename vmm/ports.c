@@ -138,6 +138,8 @@ static enum emul_result port_wrmsr(void *ctx, u32 msr, u64 value, struct x86_fau
 	trace(DEVICE, TRACE_DEVICE_WRMSR, msr, value, ok, 0);
 	if (!ok)
 		log_debug("%s: WRMSR %x = %lx refused at %lx", v->vm->config.name, msr, value, v->cpu.rip);
+	if (msr == MSR_TSC_AUX && ok && cpu_features.rdtscp)
+		wrmsr(MSR_TSC_AUX, value); // RDTSCP and RDPID are the machine's
 	if (msr == MSR_APIC_BASE && ok)
 		v->cpu.apic_base = value; // CPUID tells its enable bit
 	if (msr == MSR_EFER && ((efer ^ v->cpu.efer) & EFER_NXE)) {

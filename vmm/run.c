@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The run loop of a vCPU: deliver what is due, choose how to run (natively in ring 3, translated in ring 1, emulated), enter the
-// guest world, handle the exit. One CPU owns the vCPU while it is in here; interrupts are off but while idle.
+// guest world, handle the exit. One CPU owns the vCPU while it is in here; interrupts are off.
 #include "vmm/vm.h"
 
 #include "base/assert.h"
@@ -9,9 +9,9 @@
 #include "machine/cpu/cpu.h"
 #include "machine/irq/lapic.h"
 #include "machine/irq/time.h"
-#include "machine/mm/frames.h"
 #include "vmm/check.h"
 #include "vmm/lockstep.h"
+#include "vmm/sched.h"
 #include "vmm/service.h"
 
 // Console bytes wait for company, but not longer than this.
@@ -54,8 +54,9 @@ static void deliver(struct vcpu *v, u64 now)
 static void arm_timer(struct vcpu *v, u64 now)
 {
 	u64 period = v->vm->console_used ? CONSOLE_DELAY_NS : SERVICE_PERIOD_NS;
-	u64 next = MIN(MAX(platform_next_event(&v->vm->platform, now), now), now + period);
+	u64 next = MIN(platform_next_event(&v->vm->platform, now), sched_ask_again());
 
+	next = MIN(MAX(next, now), now + period);
 	if (v->armed_ns > now && v->armed_ns <= next)
 		return;
 	v->armed_ns = next;
@@ -63,36 +64,41 @@ static void arm_timer(struct vcpu *v, u64 now)
 	timer_arm(rdtsc() + ns_to_tsc(next - now));
 }
 
-// Serial input wakes us by interrupt; looking costs port accesses, so not at every exit.
-static void service(struct vcpu *v, u64 now)
+// The first CPU has the control channel. Input interrupts it; looking costs port accesses, so not at every exit.
+static void service(u64 now)
 {
-	if (now - v->service_ns < SERVICE_POLL_NS)
+	static u64 last_ns;
+
+	if (this_cpu()->id != 0 || now - last_ns < SERVICE_POLL_NS)
 		return;
-	v->service_ns = now;
+	last_ns = now;
 	service_poll();
 }
 
-// The guest halted: the CPU sleeps until something may wake it.
-static void idle(struct vcpu *v)
+static void leave(struct vcpu *v, enum vcpu_leave why)
 {
-	u64 start = time_ns(), now = start;
-
-	trace(SCHED, TRACE_SCHED_HALTED, 0, 0, 0, 0);
 	vm_console_flush(v->vm);
-	while (v->vm->state != VM_ENDED) {
-		devices_advance(v, now);
-		if (!v->vm->paused && (!v->cpu.halted || (platform_interrupt_pending(&v->vm->platform) && (v->cpu.rflags & RFL_IF))))
-			break;
-		arm_timer(v, now);
-		sti_hlt();
-		cli();
-		v->armed_ns = 0; // it may have been the timer
-		now = time_ns();
-		service_poll();
-	}
-	v->idle_ns += now - start;
-	trace(SCHED, TRACE_SCHED_WOKEN, now - start, 0, 0, 0);
-	v->exit_tsc = 0;
+	v->leave = why;
+	v->leaving = true;
+	v->attention = true;
+	v->exit_tsc = 0; // what follows is not that exit's time
+}
+
+// What another CPU wants of this vCPU. False: it does not go on.
+static bool requests(struct vcpu *v, u64 now)
+{
+	struct vm *vm = v->vm;
+
+	v->requests = false;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (vm->power_button)
+		platform_power_button(&vm->platform, now);
+	vm->power_button = false;
+	if (vm->killed)
+		vm_end(vm, END_DESTROYED, 0, "destroyed by command");
+	else if (vm->paused)
+		leave(v, LEAVE_PAUSED);
+	return vm->state != VM_ENDED && !v->leaving;
 }
 
 // Time, devices, the control channel, interrupts. Most exits (page faults, links) need none of it: devices change only by what
@@ -104,15 +110,22 @@ static void attend(struct vcpu *v)
 	u64 now = time_ns();
 
 	v->attention = false;
-	lockstep_drop(); // devices may write memory
-	service(v, now);
+	lockstep_drop(v); // devices may write memory
+	service(now);
+	if (unlikely(v->requests) && !requests(v, now))
+		return;
 	platform_take_eoi(p);
+	console_pass_input(v);
 	devices_advance(v, now);
-	if (v->cpu.halted || v->vm->paused) {
-		idle(v);
-		now = time_ns();
+	if (v->cpu.halted && !(platform_interrupt_pending(p) && (v->cpu.rflags & RFL_IF))) {
+		leave(v, LEAVE_HALTED);
+		return;
 	}
-	if (woken || !lockstep_holds_interrupts())
+	if (sched_turn_ended(v, now)) {
+		leave(v, LEAVE_TURN);
+		return;
+	}
+	if (woken || !lockstep_holds_interrupts(v))
 		deliver(v, now);
 	platform_offer_eoi(p);
 	console_state(v);
@@ -200,13 +213,14 @@ void vcpu_run(struct vcpu *v)
 {
 	struct vm *vm = v->vm;
 
-	gate_install(&v->gate, frame_ptr(this_cpu()->root), this_cpu()->root << PAGE_SHIFT);
-	regs_control_out(v);
 	v->attention = true;
-	this_cpu()->vcpu = v;
+	v->leaving = false;
 	while (vm->state != VM_ENDED) {
-		if (v->attention || v->cpu.halted || interrupt_due(v))
+		if (v->attention || v->cpu.halted || interrupt_due(v)) {
 			attend(v);
+			if (v->leaving)
+				break;
+		}
 		if (!v->in_machine && !prepare(v)) {
 			v->attention = true; // a guest that is emulated for ever must not keep time and commands waiting
 			continue;
@@ -214,6 +228,6 @@ void vcpu_run(struct vcpu *v)
 		if (!v->attention)
 			enter(v);
 	}
-	vm_console_flush(vm);
-	this_cpu()->vcpu = NULL;
+	if (vm->state == VM_ENDED)
+		vm_console_flush(vm);
 }

@@ -18,6 +18,7 @@
 #include "vmm/lockstep.h"
 #include "vmm/log.h"
 #include "vmm/methods.h"
+#include "vmm/sched.h"
 #include "vmm/version.h"
 #include "vmm/vms.h"
 
@@ -100,13 +101,9 @@ static u32 shadow_tables(const struct vm *vm)
 	return vm->freed ? vm->last_shadow_tables : vm->shadow_tables;
 }
 
-static u64 run_ns(const struct vm *vm)
+static void describe(struct vm *vm, struct stats_vm *out)
 {
-	return time_ns() - vm->created_ns - vm->vcpu.idle_ns;
-}
-
-static void describe(const struct vm *vm, struct stats_vm *out)
-{
+	struct vcpu_times times = vcpu_times(&vm->vcpu);
 	static struct stats_exit exits[EXIT_REASONS];
 	const struct bt_stats *b = vm_bt_stats(vm);
 	const struct vcpu *v = &vm->vcpu;
@@ -118,7 +115,7 @@ static void describe(const struct vm *vm, struct stats_vm *out)
 		.type = vm_type_name(vm->config.type),
 		.state = vm_state_name(vm),
 		.vcpus = 1,
-		.cpu.run_ns = run_ns(vm),
+		.cpu = {.run_ns = times.run_ns, .ready_ns = times.ready_ns, .stolen_ns = times.ready_ns},
 		.exit = exits,
 		.exits = EXIT_REASONS,
 		.crossings = v->crossings,
@@ -159,7 +156,7 @@ static void snapshot(struct json_out *j)
 	};
 
 	stats_begin(j, &s);
-	for (const struct vm *vm = vms_next(NULL); vm; vm = vms_next(vm)) {
+	for (struct vm *vm = vms_next(NULL); vm; vm = vms_next(vm)) {
 		struct stats_vm one;
 
 		describe(vm, &one);
@@ -216,7 +213,7 @@ static u64 vm_exits(const struct vm *vm)
 static int method_list(void *ctx, struct control_request *req, struct json_out *result)
 {
 	json_array(result);
-	for (const struct vm *vm = vms_next(NULL); vm; vm = vms_next(vm)) {
+	for (struct vm *vm = vms_next(NULL); vm; vm = vms_next(vm)) {
 		if (vm->freed)
 			continue;
 		json_object(result);
@@ -226,7 +223,7 @@ static int method_list(void *ctx, struct control_request *req, struct json_out *
 		json_kv_u64(result, "memory", vm->config.memory);
 		json_kv_u64(result, "vcpus", 1);
 		json_kv_string(result, "state", vm_state_name(vm));
-		json_kv_u64(result, "run_ns", run_ns(vm));
+		json_kv_u64(result, "run_ns", vcpu_times(&vm->vcpu).run_ns);
 		json_kv_u64(result, "resident", vm->ram_bytes);
 		json_kv_u64(result, "overhead", vm->overhead_bytes + vm->shadow_tables * PAGE_SIZE);
 		json_kv_u64(result, "exits", vm_exits(vm));
@@ -358,7 +355,8 @@ static int method_console_input(void *ctx, struct control_request *req, struct j
 		return method_no_vm(req);
 	if (n < 0)
 		return TZ_RPC_INVALID_PARAMS;
-	json_put_u64(result, platform_console_input(&vm->platform, time_ns(), (const u8 *)data, (unsigned)n));
+	json_put_u64(result, console_type(vm, (const u8 *)data, (unsigned)n));
+	vcpu_kick(&vm->vcpu);
 	return 0;
 }
 

@@ -92,6 +92,11 @@ void tables_load_ldt(struct vcpu *v)
 	watch_range(v, &v->ldt_pages, v->cpu.ldtr.base, entries * 8ull, WATCH_LDT);
 }
 
+void tables_reload_ldt(struct vcpu *v)
+{
+	gate_load_ldt(&v->gate, ldt_entries(v));
+}
+
 // The entries of table t at `base` that lie in the bytes written. False: none.
 static bool entries_written(const struct watched_table *t, u64 base, u64 gpa, unsigned len, unsigned *first, unsigned *last)
 {

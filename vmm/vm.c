@@ -343,10 +343,15 @@ static void create_platform(struct vm *vm)
 
 static void start_vcpu(struct vm *vm)
 {
+	const u16 fcw = 0x37f; // as FNINIT leaves it
+	const u32 mxcsr = 0x1f80;
 	struct vcpu *v = &vm->vcpu;
 
 	memset(&v->cpu, 0, sizeof(v->cpu));
 	memset(v->gate.page, 0, sizeof(*v->gate.page));
+	memset(v->fpu, 0, sizeof(v->fpu));
+	memcpy(v->fpu, &fcw, sizeof(fcw));
+	memcpy(v->fpu + 24, &mxcsr, sizeof(mxcsr));
 	v->emul = (struct emul){.cpu = &v->cpu, .ports = &vmm_emul_ports, .ctx = v};
 	v->in_machine = false;
 	v->segments_live = true;
@@ -381,7 +386,6 @@ static bool create(struct vm *vm, char *error, size_t error_size)
 		fmt_snprintf(error, error_size, "not enough machine memory for %lu MiB", (unsigned long)(vm->config.memory / MIB));
 		return false;
 	}
-	vm->created_ns = time_ns();
 	return start(vm, error, error_size);
 }
 

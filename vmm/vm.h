@@ -12,6 +12,7 @@
 #include "core/emul/emul.h"
 #include "core/mmu/shadow.h"
 #include "core/platform/platform.h"
+#include "core/sched/sched.h"
 #include "core/x86/cpu.h"
 #include "machine/gate/gate.h"
 #include "vmm/bundle.h"
@@ -65,8 +66,18 @@ struct watched_table {
 
 struct vm;
 
+// Why vcpu_run() came back.
+enum vcpu_leave { LEAVE_TURN, LEAVE_HALTED, LEAVE_PAUSED };
+
 struct vcpu {
 	struct vm *vm;
+	struct sched_entity entity; // sched.c
+	volatile bool requests;     // of other CPUs: something is to be looked at
+	bool leaving;
+	enum vcpu_leave leave;
+	u64 loaded_ns; // when its CPU loaded it
+	u64 halted_ns; // when it went to sleep, 0: it did not
+	u8 fpu[512] __attribute__((aligned(16))); // while no CPU has it loaded
 	struct x86_cpu cpu;
 	struct emul emul;
 	struct gate gate;
@@ -87,11 +98,9 @@ struct vcpu {
 	struct hot_site hot[HOT_SITES];
 	u64 crossings, emulated, callouts, injected;
 	u64 fast_stores; // executed by fast_store(), not in emulated
-	u64 idle_ns;
 	enum exit_reason last_exit;
 	u64 exit_tsc; // when the last exit arrived in the hypervisor world, 0: accounted or none
 	u64 armed_ns; // when the machine's timer will fire for us; 0: not armed
-	u64 service_ns; // when the control channel was last looked at
 	u64 same_fault_rip, same_fault_va;
 	unsigned same_fault_count;
 };
@@ -107,6 +116,13 @@ struct vm_block {
 enum vm_end { END_NONE, END_POWER_OFF, END_RESET, END_CRASH, END_DESTROYED, END_DEBUG_EXIT };
 
 #define CONSOLE_BATCH 1024
+#define CONSOLE_INPUT 1024 // power of two
+
+// What was typed, from the CPU that has the control channel to the one that has the vCPU.
+struct console_input {
+	u32 head, tail; // free running; head is the writer's, tail the reader's
+	u8 bytes[CONSOLE_INPUT];
+};
 
 struct vm {
 	struct vm *next; // vms.c
@@ -115,7 +131,9 @@ struct vm {
 	const struct bundle *bundle; // kernel and ramdisk; stands as long as the machine
 	enum vm_state state;
 	bool freed;           // its memory is given back; what follows the end is for the statistics
-	volatile bool paused; // by command
+	bool over;                    // ended for good
+	volatile bool paused, killed, power_button; // by command
+	struct console_input input;
 	enum vm_end end;
 	u32 end_value;
 	char end_reason[200];
@@ -140,7 +158,6 @@ struct vm {
 	u8 console[CONSOLE_BATCH];
 	unsigned console_used;
 	u64 console_since; // when the first of them came
-	u64 created_ns;
 	// Once it is freed.
 	struct bt_stats last_bt;
 	struct shadow_stats last_shadow;
@@ -186,6 +203,9 @@ bool fast_store(struct vcpu *v, u64 gpa);
 // console.c: console bytes that wait in gate.page
 void console_after_exit(struct vcpu *v);
 void console_state(struct vcpu *v); // after the UART may have changed
+// Typed bytes: from any CPU, returns how many were taken; and on to the UART as far as it takes them.
+unsigned console_type(struct vm *vm, const u8 *bytes, unsigned n);
+void console_pass_input(struct vcpu *v);
 
 // roots.c: which CR3 loads the gate may do by itself
 void roots_after_exit(struct vcpu *v);
@@ -194,6 +214,7 @@ void roots_before_entry(struct vcpu *v);
 // tables.c: descriptor tables in use
 void tables_load_gdt(struct vcpu *v);
 void tables_load_ldt(struct vcpu *v);
+void tables_reload_ldt(struct vcpu *v); // the same one, on this CPU
 void tables_written(struct vcpu *v, u64 gpa, unsigned len);
 void tables_fill_segment(struct vcpu *v, struct x86_segment *seg, u16 selector);
 
@@ -224,7 +245,7 @@ void vcpu_handle_exit(struct vcpu *v);
 void vcpu_emulate(struct vcpu *v);
 const char *exit_reason_name(enum exit_reason r);
 
-// run.c
+// run.c: until the VM has ended, or for the reason in v->leave. The vCPU is loaded (switch.c).
 void vcpu_run(struct vcpu *v);
 
 #endif

@@ -10,6 +10,7 @@
 #include "machine/irq/time.h"
 #include "vmm/control.h"
 #include "vmm/lockstep.h"
+#include "vmm/sched.h"
 #include "vmm/service.h"
 
 struct spinlock vms_lock;
@@ -88,36 +89,41 @@ enum status vm_start(struct vm *vm)
 	vm->id = ++last_id;
 	trace(VM, TRACE_VM_STARTED, vm->id, vm->config.memory, 0, 0);
 	log_info("%s: starting, %lu MiB", vm->config.name, (unsigned long)(vm->config.memory / MIB));
+	vcpu_start(&vm->vcpu);
 	return ST_OK;
 }
 
 void vm_pause(struct vm *vm)
 {
 	vm->paused = true;
+	vcpu_kick(&vm->vcpu);
 	trace(VM, TRACE_VM_PAUSED, vm->id, 0, 0, 0);
 }
 
 void vm_unpause(struct vm *vm)
 {
 	vm->paused = false;
+	vcpu_kick(&vm->vcpu);
 	trace(VM, TRACE_VM_UNPAUSED, vm->id, 0, 0, 0);
 }
 
 void vm_power_button(struct vm *vm)
 {
-	platform_power_button(&vm->platform, time_ns());
-	vm->vcpu.attention = true;
+	vm->power_button = true;
+	vcpu_kick(&vm->vcpu);
 }
 
 void vm_destroy(struct vm *vm)
 {
-	vm_end(vm, END_DESTROYED, 0, "destroyed by command");
+	vm->killed = true;
+	vcpu_kick(&vm->vcpu);
 }
 
 void vm_set_share(struct vm *vm, u32 weight, u32 cap)
 {
 	vm->config.cpu_weight = weight;
 	vm->config.cap = cap;
+	vcpu_share(&vm->vcpu, weight, cap);
 }
 
 const char *vm_state_name(const struct vm *vm)
@@ -142,18 +148,40 @@ static enum vm_action action_after(const struct vm *vm)
 	}
 }
 
-bool vm_finish(struct vm *vm)
+static bool all_over(void)
+{
+	for (const struct vm *vm = first; vm; vm = vm->next)
+		if (!vm->over)
+			return false;
+	return true;
+}
+
+// Under the lock: whoever looks at a VM finds all its parts.
+static bool starts_again(struct vm *vm)
+{
+	bool again;
+
+	if (action_after(vm) != VM_RESTART)
+		return false;
+	control_vm_restarted(&service_control, vm->config.name, vm_end_name(vm->end), vm->end_reason);
+	spin_lock(&vms_lock);
+	again = vm_restart(vm);
+	spin_unlock(&vms_lock);
+	return again;
+}
+
+void vm_finish(struct vm *vm)
 {
 	assert(vm->state == VM_ENDED);
-	if (action_after(vm) == VM_RESTART) {
-		control_vm_restarted(&service_control, vm->config.name, vm_end_name(vm->end), vm->end_reason);
-		if (vm_restart(vm))
-			return true;
-	}
+	if (starts_again(vm))
+		return;
 	lockstep_log(vm->config.name);
 	spin_lock(&vms_lock);
+	vm->over = true;
+	vcpu_remove(&vm->vcpu);
 	vm_free(vm);
-	spin_unlock(&vms_lock);
 	control_vm_ended(&service_control, vm->config.name, vm_end_name(vm->end), vm->end_reason, vm->end_value);
-	return false;
+	if (all_over())
+		service_shutdown();
+	spin_unlock(&vms_lock);
 }

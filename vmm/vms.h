@@ -39,8 +39,8 @@ const char *vm_state_name(const struct vm *vm);
 
 // ---- without it
 
-// The VM has ended and no CPU has it loaded any more: starts it again or tells its end and gives back its memory. True: it has
-// started again.
-bool vm_finish(struct vm *vm);
+// The VM has ended and no CPU has it loaded any more: it starts again, or its end is told and its memory given back. The last
+// one's end is the machine's: does not return then.
+void vm_finish(struct vm *vm);
 
 #endif
