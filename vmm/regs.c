@@ -105,10 +105,10 @@ void regs_segments_in(struct vcpu *v)
 }
 
 // A selector that the filtered tables refuse (not present, system, no longer conforming, beyond an LDT that has shrunk since) is
-// loaded as null: its next use by ring 1 or 3 faults and is emulated.
+// loaded as null: its next use by ring 1 or 3 faults and is emulated. A null selector keeps its RPL.
 static u16 loadable(u16 sel)
 {
-	return (sel & ~3) && segment_readable(sel) ? sel : 0;
+	return !(sel & ~3) || segment_loadable(sel) ? sel : 0;
 }
 
 void regs_segments_out(struct vcpu *v)

@@ -7,6 +7,8 @@
 #include "base/types.h"
 #include "base/x86.h"
 
+#define SEG_LAR_PRESENT (1u << 15)
+
 static inline u16 read_segment(unsigned seg)
 {
 	u16 v = 0;
@@ -30,13 +32,16 @@ static inline u16 read_segment(unsigned seg)
 	return v;
 }
 
-// Whether the selector can be loaded into a data segment register: what MOV checks, but for the present bit.
-static inline bool segment_readable(u16 sel)
+// Whether the selector can be loaded into a data segment register.
+static inline bool segment_loadable(u16 sel)
 {
 	bool readable;
+	u32 rights = 0;
 
 	asm volatile("verr %1" : "=@ccz"(readable) : "r"(sel));
-	return readable;
+	if (readable)
+		asm volatile("lar %1, %0" : "+r"(rights) : "r"((u32)sel) : "cc");
+	return rights & SEG_LAR_PRESENT;
 }
 
 // The selector must be loadable at CPL 0; FS and GS bases are lost.
