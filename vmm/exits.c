@@ -233,7 +233,9 @@ static void exception(struct vcpu *v)
 
 		regs_segments_in(v);
 		v->cpu.interrupt_shadow = false;
+		e->sysenter_known = vector == VEC_GP; // its code segment is 0: what has no SYSENTER raises #UD
 		r = emul_step(e);
+		e->sysenter_known = false;
 		v->emulated++;
 		if (r == EMUL_FAULT)
 			fault = e->fault;

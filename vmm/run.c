@@ -157,7 +157,7 @@ static bool prepare(struct vcpu *v)
 
 		if (v->vm->state == VM_ENDED || c->halted)
 			return false;
-		if (!c->interrupt_shadow && cpu_cpl(c) == 3 && cpu_long_mode(c) && (c->cr0 & CR0_PG)) {
+		if (!c->interrupt_shadow && cpu_cpl(c) == 3 && cpu_lma(c) && (c->cr0 & CR0_PG)) {
 			regs_to_machine(v, c->rip);
 			return true;
 		}

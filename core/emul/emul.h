@@ -64,6 +64,7 @@ struct emul {
 	struct x86_cpu *cpu;
 	const struct emul_ports *ports;
 	void *ctx;
+	bool sysenter_known; // the machine has SYSENTER in this mode, whatever its vendor forbids (QEMU's does, in compatibility mode)
 	// Outputs.
 	struct x86_fault fault;
 	u8 length;    // of the instruction last decoded

@@ -350,7 +350,7 @@ enum emul_result emu_op_sysenter(struct emu *x)
 	struct x86_cpu *c = x->cpu;
 	u16 cs = (u16)c->sysenter_cs & 0xfffc;
 
-	if (emu_lma(x) && vendor_amd(x))
+	if (emu_lma(x) && vendor_amd(x) && !x->e->sysenter_known)
 		return emu_ud(x);
 	if (!emu_protected(x) || !cs)
 		return emu_gp0(x);

@@ -60,9 +60,16 @@ static inline unsigned cpu_cpl(const struct x86_cpu *c)
 	return (c->cr0 & CR0_PE) ? (c->rflags & RFL_VM) ? 3 : SEG_ATTR_DPL(c->seg[SEG_SS].attr) : 0;
 }
 
+// 64-bit mode.
 static inline bool cpu_long_mode(const struct x86_cpu *c)
 {
 	return (c->efer & EFER_LMA) && (c->seg[SEG_CS].attr & SEG_ATTR_L);
+}
+
+// 64-bit or compatibility mode: paging is on and there is no virtual-8086 mode.
+static inline bool cpu_lma(const struct x86_cpu *c)
+{
+	return c->efer & EFER_LMA;
 }
 
 #endif
