@@ -56,6 +56,7 @@ int cmd_stats(const struct verb *v, int argc, char **argv);
 int cmd_vm(const struct verb *v, int argc, char **argv); // destroy, pause, unpause
 int cmd_shutdown(const struct verb *v, int argc, char **argv);
 int cmd_sched_credit(const struct verb *v, int argc, char **argv);
+int cmd_create(const struct verb *v, int argc, char **argv);
 int cmd_top(const struct verb *v, int argc, char **argv);
 int cmd_trace(const struct verb *v, int argc, char **argv);
 int cmd_walk(const struct verb *v, int argc, char **argv);

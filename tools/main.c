@@ -10,6 +10,7 @@ static const struct verb verbs[] = {
 	{"list", "[VM]", "List the VMs of a running machine", cmd_list, 0, 1},
 	{"info", "", "Show what the machine is and has left", cmd_info, 0, 0},
 	{"stats", "", "Print the statistics as JSON", cmd_stats, 0, 0},
+	{"create", "VMFILE", "Start a new VM", cmd_create, 1, 1},
 	{"top", "", "Show what the VMs cost, again each second", cmd_top, 0, 0},
 	{"destroy", "VM", "End a VM at once", cmd_vm, 1, 1},
 	{"shutdown", "[VM]", "Press a VM's power button: a guest that listens ends by itself", cmd_shutdown, 0, 1},

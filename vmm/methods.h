@@ -19,6 +19,12 @@ bool method_number(const struct control_request *req, const char *name, u64 *out
 int method_trace(void *ctx, struct control_request *req, struct json_out *result);
 // service_walk.c
 int method_walk(void *ctx, struct control_request *req, struct json_out *result);
+// service_create.c
+int method_upload_begin(void *ctx, struct control_request *req, struct json_out *result);
+int method_upload_data(void *ctx, struct control_request *req, struct json_out *result);
+int method_upload_abort(void *ctx, struct control_request *req, struct json_out *result);
+int method_create(void *ctx, struct control_request *req, struct json_out *result);
+void service_expire_uploads(u64 now); // with vms_lock held
 // service_sites.c
 int method_sites(void *ctx, struct control_request *req, struct json_out *result);
 

@@ -372,6 +372,10 @@ static const struct control_method methods[] = {
 	{"console_input", method_console_input},
 	{"shutdown", method_shutdown},
 	{"exits", method_sites},
+	{"upload_begin", method_upload_begin},
+	{"upload_data", method_upload_data},
+	{"upload_abort", method_upload_abort},
+	{"create", method_create},
 	{"trace", method_trace},
 	{"walk", method_walk},
 };
@@ -407,6 +411,7 @@ void service_poll(void)
 	}
 	spin_lock(&vms_lock);
 	com1_poll(vms_input());
+	service_expire_uploads(time_ns());
 	spin_unlock(&vms_lock);
 }
 

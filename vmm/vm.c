@@ -409,6 +409,18 @@ struct vm *vm_create(const struct bundle *bundle, const struct vm_config *config
 	return NULL;
 }
 
+void vm_keep_bundle(struct vm *vm, const struct bundle *bundle)
+{
+	u64 frames = ROUND_UP(bundle->size, PAGE_SIZE) >> PAGE_SHIFT;
+
+	assert(vm->blocks < VM_BLOCKS);
+	vm->block[vm->blocks++] = (struct vm_block){ptr_mpn(bundle->base), frames};
+	vm->frames_held += frames;
+	vm->overhead_bytes += frames * PAGE_SIZE;
+	vm->own_bundle = *bundle;
+	vm->bundle = &vm->own_bundle;
+}
+
 bool vm_restart(struct vm *vm)
 {
 	char error[160];

@@ -128,7 +128,8 @@ struct vm {
 	struct vm *next; // vms.c
 	u32 id;          // from 1, never used again
 	struct vm_config config;
-	const struct bundle *bundle; // kernel and ramdisk; stands as long as the machine
+	const struct bundle *bundle; // kernel and ramdisk; stands as long as the machine, or is own_bundle
+	struct bundle own_bundle;    // of a VM that was created later, in memory that is the VM's
 	enum vm_state state;
 	bool freed;           // its memory is given back; what follows the end is for the statistics
 	bool over;                    // ended for good
@@ -170,6 +171,8 @@ struct vm {
 struct vm *vm_create(const struct bundle *bundle, const struct vm_config *config, char *error, size_t error_size);
 // A guest's reset: the same VM from its kernel again, with its counters. False: it does not start again (the VM has ended).
 bool vm_restart(struct vm *vm);
+// The memory of the bundle that it was created from, whole frames, is the VM's from now on, and freed with it.
+void vm_keep_bundle(struct vm *vm, const struct bundle *bundle);
 // Gives back all memory of a VM that no CPU has loaded; the struct stays, for the statistics, until vm_forget().
 void vm_free(struct vm *vm);
 void vm_forget(struct vm *vm);
