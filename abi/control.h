@@ -26,6 +26,7 @@ enum tz_control_error {
 // Notifications of the hypervisor.
 #define TZ_N_READY "ready"               // {"version":"..."}: the channel answers
 #define TZ_N_CONSOLE "console"           // {"vm","data"}
+#define TZ_N_VM_CREATED "vm_created"     // {"vm","id"}: by the method `create`
 #define TZ_N_VM_ENDED "vm_ended"         // {"vm","reason","how","value"}
 #define TZ_N_VM_RESTARTED "vm_restarted" // {"vm","reason","how"}
 #define TZ_N_PANIC "panic"               // {"text"}: the hypervisor died; its report is on the log port

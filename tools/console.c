@@ -82,6 +82,10 @@ static void input_taken(void *arg, struct json_value result, struct json_value e
 		c->retry_ms = now_ms() + INPUT_RETRY_MS;
 	bytes_drop(&c->input, accepted);
 	c->in_flight = 0;
+	if (c->next_vm) {
+		c->vm = c->next_vm - 1;
+		c->next_vm = 0;
+	}
 }
 
 void console_pump(struct session *s)

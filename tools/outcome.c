@@ -116,8 +116,12 @@ int session_finish(const struct session *s)
 
 void session_free(struct session *s)
 {
-	for (unsigned i = 0; i < s->vms; i++)
+	for (unsigned i = 0; i < s->vms; i++) {
 		bytes_free(&s->vm[i].line);
+		if (s->vm[i].own)
+			vm_file_free(s->vm[i].own);
+		free(s->vm[i].own);
+	}
 	bytes_free(&s->log);
 	bytes_free(&s->log_line);
 	bytes_free(&s->report);

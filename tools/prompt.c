@@ -42,13 +42,36 @@ static void show_reply(void *arg, struct json_value result, struct json_value er
 		say("%.*s\r\n", (int)n, raw);
 }
 
+static struct session_vm *named(struct session *s, const char *arg)
+{
+	struct session_vm *vm = *arg ? session_find_vm(s, arg) : &s->vm[s->console.vm];
+
+	if (!vm)
+		say("no VM '%s'\r\n", arg);
+	return vm;
+}
+
+static void list_reply(void *arg, struct json_value result, struct json_value error)
+{
+	struct session *s = arg;
+
+	for (unsigned i = 0; i < json_count(result); i++) {
+		struct json_value v = json_at(result, i);
+		char name[TZ_NAME_MAX + 1] = "", state[32] = "";
+		u64 id = 0, ns = 0;
+
+		json_string(json_member(v, "name"), name, sizeof(name));
+		json_string(json_member(v, "state"), state, sizeof(state));
+		json_u64(json_member(v, "id"), &id);
+		json_u64(json_member(v, "run_ns"), &ns);
+		say("%c %-24s %4llu %-8s %9.1f s\r\n", strcmp(name, s->vm[s->console.vm].file->name) ? ' ' : '*', name,
+		    (unsigned long long)id, state, (double)ns / 1e9);
+	}
+}
+
 static void run_list(struct session *s, const char *arg)
 {
-	for (unsigned i = 0; i < s->vms; i++)
-		say("%c %-24s %s\r\n", i == s->console.vm ? '*' : ' ', s->vm[i].file->name,
-		    s->vm[i].crashed ? "crashed"
-		    : s->vm[i].ended ? "ended"
-				     : "running");
+	channel_request(&s->channel, "\"list\"", NULL, 0, list_reply, s);
 }
 
 static void run_switch(struct session *s, const char *arg)
@@ -57,25 +80,48 @@ static void run_switch(struct session *s, const char *arg)
 
 	if (!vm)
 		say("no VM '%s'\r\n", arg);
+	else if (vm->ended)
+		say("VM '%s' has ended\r\n", arg);
+	else if (s->console.in_flight)
+		s->console.next_vm = (unsigned)(vm - s->vm) + 1; // once what is on its way has arrived
 	else
 		s->console.vm = (unsigned)(vm - s->vm);
 }
 
-static void run_destroy(struct session *s, const char *arg)
+// A method that does one thing to one VM.
+static void ask(struct session *s, const char *method, const char *arg)
 {
-	struct session_vm *vm = *arg ? session_find_vm(s, arg) : &s->vm[s->console.vm];
-	char params[512];
+	struct session_vm *vm = named(s, arg);
+	char params[TZ_NAME_MAX * 6 + 32];
 	struct json_out j;
 
-	if (!vm) {
-		say("no VM '%s'\r\n", arg);
+	if (!vm)
 		return;
-	}
 	json_init(&j, params, sizeof(params));
 	json_object(&j);
 	json_kv_string(&j, "vm", vm->file->name);
 	json_object_end(&j);
-	channel_request(&s->channel, "\"destroy\"", params, j.len, show_reply, s);
+	channel_request(&s->channel, method, params, j.len, show_reply, s);
+}
+
+static void run_destroy(struct session *s, const char *arg)
+{
+	ask(s, "\"destroy\"", arg);
+}
+
+static void run_shutdown(struct session *s, const char *arg)
+{
+	ask(s, "\"shutdown\"", arg);
+}
+
+static void run_pause(struct session *s, const char *arg)
+{
+	ask(s, "\"pause\"", arg);
+}
+
+static void run_unpause(struct session *s, const char *arg)
+{
+	ask(s, "\"unpause\"", arg);
 }
 
 static void run_stats(struct session *s, const char *arg)
@@ -92,8 +138,11 @@ static void run_help(struct session *s, const char *arg);
 
 static const struct command commands[] = {
 	{"help", "", "this list", run_help},
-	{"list", "", "the VMs; * has the input", run_list},
+	{"list", "", "the VMs; * gets the input", run_list},
 	{"switch", "VM", "input goes to that VM", run_switch},
+	{"pause", "[VM]", "stop running a VM", run_pause},
+	{"unpause", "[VM]", "run it on", run_unpause},
+	{"shutdown", "[VM]", "press a VM's power button", run_shutdown},
 	{"destroy", "[VM]", "end a VM at once", run_destroy},
 	{"stats", "", "statistics, as JSON", run_stats},
 	{"quit", "", "stop the machine", run_quit},
@@ -103,7 +152,7 @@ static void run_help(struct session *s, const char *arg)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		say("%-8s %-6s %s\r\n", commands[i].name, commands[i].args, commands[i].does);
-	say("An empty line returns to the console; Ctrl-] sends Ctrl-].\r\n");
+	say("[VM] left out: the one that gets the input. An empty line returns to the console; Ctrl-] sends Ctrl-].\r\n");
 }
 
 void prompt_open(struct session *s)

@@ -168,6 +168,23 @@ static void note_vm_ended(struct session *s, struct json_value params)
 		session_stop(s, FINAL_WAIT_MS);
 }
 
+// By a client of the control socket. A name that comes back is the VM of that name.
+static void note_vm_created(struct session *s, struct json_value params)
+{
+	struct session_vm *vm = vm_of(s, params);
+	char name[TZ_NAME_MAX + 1];
+
+	if (!vm && s->vms < TZ_VMS_MAX && json_string(json_member(params, "vm"), name, sizeof(name)) >= 0) {
+		vm = &s->vm[s->vms++];
+		vm->own = xalloc(sizeof(*vm->own));
+		vm->own->name = xstrdup(name);
+		vm->own->type = "hvm";
+		vm->file = vm->own;
+	}
+	if (vm)
+		vm->ended = vm->debug_exit = false;
+}
+
 // Restarts are the hypervisor's doing; one that follows a crash still counts as a crash.
 static void note_vm_restarted(struct session *s, struct json_value params)
 {
@@ -202,6 +219,8 @@ static void on_note(void *arg, const char *method, struct json_value params, con
 		note_console(s, params);
 	else if (!strcmp(method, TZ_N_VM_ENDED))
 		note_vm_ended(s, params);
+	else if (!strcmp(method, TZ_N_VM_CREATED))
+		note_vm_created(s, params);
 	else if (!strcmp(method, TZ_N_VM_RESTARTED))
 		note_vm_restarted(s, params);
 	else if (!strcmp(method, TZ_N_PANIC))

@@ -15,6 +15,7 @@
 
 struct session_vm {
 	const struct vm_file *file;
+	struct vm_file *own; // `file`, of a VM that came later: no more than its name
 	bool ended, crashed, debug_exit;
 	u64 value;         // of a debug exit
 	struct bytes line; // console output of an unfinished line, when there are several VMs
@@ -29,6 +30,7 @@ struct console {
 	u64 retry_ms;         // not before this
 	struct bytes command; // line being typed at the prompt
 	unsigned vm;          // that input goes to
+	unsigned next_vm;     // 1 + where it goes once what is in flight has arrived; 0: no change
 	bool output_gone;
 };
 

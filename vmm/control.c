@@ -314,6 +314,17 @@ static void kv_text(struct json_out *j, const char *key, const char *text)
 	json_put_bytes(j, text ? text : "", text ? MIN(strlen(text), (size_t)TEXT_MAX) : 0);
 }
 
+void control_vm_created(struct control *c, const char *vm, u64 id)
+{
+	char buf[NAME_ESCAPED + 256];
+	struct json_out j;
+
+	control_note_begin(&j, buf, sizeof(buf), TZ_N_VM_CREATED);
+	json_kv_string(&j, "vm", vm);
+	json_kv_u64(&j, "id", id);
+	control_note_send(c, &j);
+}
+
 void control_vm_ended(struct control *c, const char *vm, const char *how, const char *reason, u64 value)
 {
 	char buf[TEXT_MAX * 6 + NAME_ESCAPED + 256];

@@ -59,6 +59,7 @@ void control_note_begin(struct json_out *j, char *buf, size_t size, const char *
 void control_note_send(struct control *c, struct json_out *j);
 void control_ready(struct control *c, const char *version);
 void control_console_out(struct control *c, const char *vm, const void *bytes, size_t n);
+void control_vm_created(struct control *c, const char *vm, u64 id);
 // `how` is one of TZ_END_*; `value` is what a debug exit wrote.
 void control_vm_ended(struct control *c, const char *vm, const char *how, const char *reason, u64 value);
 void control_vm_restarted(struct control *c, const char *vm, const char *how, const char *reason);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "machine/irq/time.h"
 #include "machine/mm/frames.h"
+#include "vmm/service.h"
 #include "vmm/upload.h"
 #include "vmm/vms.h"
 
@@ -138,6 +139,7 @@ static int create_vm(struct control_request *req, struct upload *up, struct json
 	}
 	if (json_bool(json_member(req->params, "paused"), &paused) && paused)
 		vm_pause(vm);
+	control_vm_created(&service_control, vm->config.name, vm->id);
 	json_object(result);
 	json_kv_string(result, "vm", vm->config.name);
 	json_kv_u64(result, "id", vm->id);

@@ -299,6 +299,17 @@ static void play(const char *scene)
 		serve();
 	if (!strcmp(scene, "crash_restart"))
 		control_vm_restarted(&control, vm_name(), TZ_END_CRASH, "triple fault");
+	if (!strcmp(scene, "created")) { // a second VM comes, crashes, comes again and outlives the first
+		control_vm_created(&control, "b", 2);
+		control_console_out(&control, "b", "here\n", 5);
+		control_vm_ended(&control, "b", TZ_END_CRASH, "triple fault", 0);
+		control_vm_created(&control, "b", 3);
+		control_vm_ended(&control, vm_name(), TZ_END_POWEROFF, "ACPI", 0);
+		sleep(1);
+		control_console_out(&control, "b", "again\n", 6);
+		control_vm_ended(&control, "b", TZ_END_POWEROFF, "ACPI", 0);
+		final(1);
+	}
 	if (!strcmp(scene, "no_vm")) // it stops and never ran what it was given
 		final(1);
 	if (!strcmp(scene, "restart")) {

@@ -145,6 +145,10 @@ ends without-final unfinished 0
 ends restarted restart 0
 ends crash-restarted crash_restart 10
 ends vm-never-ran no_vm 12
+ends created created 10
+has ends/created-console '^b\| here' out
+has ends/created-outlives '^b\| again' out
+has ends/created-crash 'VM b crashed: triple fault' err
 ends crash crash 10
 has ends/crash-says 'VM a crashed: triple fault at 0xdead' err
 has ends/crash-stats '"vms":' last.json
@@ -233,7 +237,7 @@ if command -v script >/dev/null; then
 		sleep 1.5
 	) | FAKE_QEMU=serve script -qec "stty -a >before; \"$T\" run a.xl; echo status=\$?; stty -a >after" /dev/null >out 2>&1
 	has prompt/echo 'hi' out
-	has prompt/help 'this list' out
+	has prompt/help "this list" out
 	has prompt/list '\* a ' out
 	has prompt/quit 'status=130' out
 	if cmp -s before after; then ok prompt/terminal-restored; else not_ok prompt/terminal-restored "$(diff before after)"; fi
