@@ -298,7 +298,7 @@ gate_text_end:
 	.balign 4096
 
 // Hypervisor side. void gate_run(struct gate_trust *trust, u64 entry): returns at the next exit.
-	.text
+	.section .text.gate_run, "ax", @progbits
 	.globl gate_run
 	.hidden gate_run
 gate_run:
