@@ -61,6 +61,8 @@
 #define UART_FAST_LSR (UART_FAST_PORT + 5)
 #define UART_FAST_MSR (UART_FAST_PORT + 6)
 #define UART_BUFFER 256
+#define RETURNS 256         // return cache: index is the low byte of the guest's return address
+#define RETURNS_OFFSET 2048 // in the vcpu_page: aligned to its own size
 
 // Written by translated code in ring 1 and by the hypervisor. A guest that corrupts it harms itself alone.
 struct vcpu_page {
@@ -94,8 +96,12 @@ struct vcpu_page {
 	u64 reflect[6];          // exception frame of a fault being reflected: error RIP CS RFLAGS RSP SS
 	u64 counter[16];         // debug counters written by translated code (block executions and the like)
 	u64 uart_msr, uart_iir, uart_iir_read, uart_iir_sent, uart_event;
+	// Where translated code goes on after a return: each call writes the cache address of its landing, which checks that the
+	// return is its own; at first, and when that block is dropped, the common dispatch.
+	u64 returns[RETURNS] __attribute__((aligned(RETURNS_OFFSET)));
 };
 _Static_assert(sizeof(struct vcpu_page) <= 4096, "vcpu_page is one page");
+_Static_assert(offsetof(struct vcpu_page, returns) == RETURNS_OFFSET, "the return cache is the page's second half");
 
 // Written by the hypervisor only; mapped read-only. All that ring 0 trusts.
 struct gate_trust {

@@ -101,6 +101,20 @@ static bool requests(struct vcpu *v, u64 now)
 	return vm->state != VM_ENDED && !v->leaving;
 }
 
+// The translation cache is made anew when that pays. Not while the gate's own ring-1 code runs: its frame is not the guest's yet.
+static void renew_translations(struct vcpu *v)
+{
+	struct bt *bt = v->vm->bt;
+
+	if (!bt_wants_renewal(bt, v->crossings) || (v->in_machine && gate_in_reflection(v->gate.page->rip)))
+		return;
+	if (v->in_machine) {
+		regs_from_machine(v, false);
+		v->resume_raw = false;
+	}
+	bt_flush(bt);
+}
+
 // Time, devices, the control channel, interrupts. Most exits (page faults, links) need none of it: devices change only by what
 // sets v->attention, and the machine's timer fires when one of them is due.
 static void attend(struct vcpu *v)
@@ -131,6 +145,7 @@ static void attend(struct vcpu *v)
 	console_state(v);
 	if (v->vm->console_used && now - v->vm->console_since >= CONSOLE_DELAY_NS)
 		vm_console_flush(v->vm);
+	renew_translations(v);
 	arm_timer(v, now);
 }
 

@@ -231,6 +231,7 @@ static bool start_translator(struct vm *vm)
 		.links = frame_ptr(vm->cache.links),
 		.link_count = (vm->cache.link_pages << PAGE_SHIFT) / 8,
 		.ibtc = frame_ptr(vm->cache.ibtc),
+		.returns = vm->vcpu.gate.page->returns,
 		.meta = vm->translator_memory,
 		.meta_size = TC_META_BYTES,
 		.code_base = GATE_TC,

@@ -7,7 +7,8 @@
 //    reads and writes our own data only RIP-relative in the gate's slot (base/gate.h), never the guest's stack.
 //  - Guest flags are live in RFLAGS, guest registers in the machine's registers, at every instruction boundary. Real IF is
 //    always 1; the guest's IF is vcpu_page.vif.
-//  - Code is written once through bt_ports.code_at() and linked by writing link slots and IBTC entries, never by patching.
+//  - Blocks are linked by writing look-up tables and link slots; the first jump through a slot is patched to lead straight to its
+//    target, and back when that is dropped. Sound while no vCPU runs in the cache meanwhile (there is one per VM).
 #ifndef CORE_BT_BT_H
 #define CORE_BT_BT_H
 
@@ -50,6 +51,7 @@ struct bt_config {
 	u64 *links;        // hypervisor's writable mapping of GATE_LINKS
 	size_t link_count;
 	u64 *ibtc;         // hypervisor's writable mapping of GATE_IBTC (IBTC_ENTRIES)
+	u64 *returns;      // hypervisor's mapping of vcpu_page.returns; NULL: returns take the IBTC, and calls end blocks
 	void *meta;        // memory for block descriptors, hash tables and instruction maps
 	size_t meta_size;
 	u64 code_base, links_base, ibtc_base, vcpu_base; // addresses as translated code sees them (GATE_TC ... GATE_VCPU)
@@ -74,7 +76,7 @@ struct bt_stats {
 
 // Deliberate mistakes that the tests must find.
 enum { BT_PLANT_NONE, BT_PLANT_FLAGS, BT_PLANT_PUSHF, BT_PLANT_SPILL, BT_PLANT_COMMIT, BT_PLANT_RIPREL, BT_PLANT_VIF,
-       BT_PLANT_SECOND, BT_PLANT_COUNT };
+       BT_PLANT_SECOND, BT_PLANT_RETURN, BT_PLANT_COUNT };
 
 // Lays itself out in config->meta. Returns NULL if the memory is too small.
 struct bt *bt_create(const struct bt_config *config);
@@ -119,6 +121,10 @@ void bt_remap_all(struct bt *bt);      // re-verify every code page (flush of gl
 void bt_remap_lower(struct bt *bt);    // drop blocks of the lower half (CR3 load)
 bool bt_has_lower(const struct bt *bt); // there are such blocks: CR3 loads must come to bt_remap_lower
 void bt_flush(struct bt *bt);
+// Blocks lie in the cache in the order in which they first ran, so after much new code those in use lie far apart, each page of
+// them a miss after a world switch. True when new code has ceased to come and a flush is worth its cost: those in use are then made
+// again side by side. To be asked now and then; work: any rising count of what the guest does (crossings).
+bool bt_wants_renewal(struct bt *bt, u64 work);
 
 // Changes whenever a block went away (flush, invalidation): addresses kept elsewhere (lstar_tc) must be asked for again.
 u64 bt_generation(const struct bt *bt);

@@ -4,8 +4,6 @@
 
 #include "base/string.h"
 
-#define AHEAD_MAX 4 // blocks made ahead of one that was asked for
-
 // --- memory ---
 
 struct carver {
@@ -76,7 +74,10 @@ static void reset(struct bt *bt)
 	memset(bt->hash, 0xff, (bt->hash_mask + 1ull) * 4);
 	memset(bt->pending, 0xff, (bt->pending_mask + 1ull) * 4);
 	memset(bt->missed, 0, sizeof(bt->missed));
+	bt->ahead_count = bt->settled = 0;
 	bt_make_system(bt);
+	for (u32 i = 0; bt->config.returns && i < RETURNS; i++)
+		bt->config.returns[i] = bt->config.code_base + bt->dispatch_stub;
 	for (u32 i = 0; i < IBTC_ENTRIES; i++)
 		bt->config.ibtc[i] = bt->config.code_base + bt->miss_stub;
 }
@@ -86,7 +87,8 @@ struct bt *bt_create(const struct bt_config *config)
 	struct carver c = {(u8 *)ROUND_UP((uintptr_t)config->meta, 64), (u8 *)config->meta + config->meta_size};
 	struct bt *bt;
 
-	assert(!(config->ibtc_base & 0xffff) && !(config->code_base & 15));
+	assert(!(config->ibtc_base & 0xffff) && !(config->code_base & 15) && !(config->vcpu_base & PAGE_MASK));
+	assert(config->code_base >> 32 == (config->code_base + config->code_size - 1) >> 32); // landings are told by their low half
 	if (config->meta_size < 64 || config->code_size < 4 * BT_BLOCK_MAX)
 		return NULL;
 	bt = carve(&c, sizeof(*bt));
@@ -111,6 +113,22 @@ void bt_flush(struct bt *bt)
 	bt_pages_reset(bt);
 	reset(bt);
 	bt->stats.flushes++;
+}
+
+bool bt_wants_renewal(struct bt *bt, u64 work)
+{
+	bool few;
+
+	if (work - bt->renewal_work < BT_RENEWAL_WORK)
+		return false;
+	few = bt->stats.blocks - bt->renewal_blocks < BT_RENEWAL_FEW;
+	bt->renewal_work = work;
+	bt->renewal_blocks = bt->stats.blocks;
+	if (!few || bt->config.lone_blocks)
+		return false;
+	if (!bt->settled && bt->stats.flushes)
+		bt->settled = bt->block_count;
+	return bt->block_count >= 2 * bt->settled + BT_RENEWAL_BLOCKS;
 }
 
 u64 bt_generation(const struct bt *bt)
@@ -286,25 +304,17 @@ static u64 *ibtc_of(struct bt *bt, u64 guest_rip)
 }
 
 // An exit costs more than a translation: what will be run almost surely is made at once, a few blocks deep. Never flushes.
-static void translate_ahead(struct bt *bt, u32 block)
+static void translate_ahead(struct bt *bt)
 {
-	u32 queue[AHEAD_MAX + 1] = {block}, count = 1, other;
+	for (u32 i = 0; i < bt->ahead_count; i++) {
+		u64 rip = bt->ahead[i];
+		u32 other, made;
 
-	for (u32 i = 0; i < count; i++) {
-		for (unsigned k = 0; k < 2 && count <= AHEAD_MAX; k++) {
-			u64 rip = bt->block[queue[i]].next[k];
-			u32 made;
-
-			if (!rip || resolve(bt, rip, &other) || bt_lookup(bt, rip) != BT_NONE || !bt_has_room(bt))
-				continue;
-			made = bt_translate(bt, rip, false);
-			if (made == BT_NONE)
-				continue;
-			queue[count++] = made;
+		if (resolve(bt, rip, &other) || bt_lookup(bt, rip) != BT_NONE || !bt_has_room(bt))
+			continue;
+		made = bt_translate(bt, rip, false);
+		if (made != BT_NONE)
 			bt->stats.ahead++;
-			if (k && !bt->config.lone_blocks && *ibtc_of(bt, rip) == bt->config.code_base + bt->miss_stub)
-				*(volatile u64 *)ibtc_of(bt, rip) = bt->config.code_base + bt->block[made].code;
-		}
 	}
 }
 
@@ -318,13 +328,14 @@ u64 bt_entry(struct bt *bt, u64 guest_rip)
 
 		if (landing != BT_NONE) // its inner block went away
 			bt_drop(bt, landing);
+		bt->ahead_count = 0;
 		block = bt_translate(bt, guest_rip, false);
-		if (block == BT_NONE)
-			return 0;
-		entry = direct_entry(bt, block);
-		translate_ahead(bt, block);
+		if (block != BT_NONE) {
+			entry = direct_entry(bt, block);
+			translate_ahead(bt);
+		}
 	}
-	return is_emulate_exit(bt, block, entry) ? 0 : entry;
+	return !entry || is_emulate_exit(bt, block, entry) ? 0 : entry;
 }
 
 // --- link slots ---
@@ -337,8 +348,38 @@ static void push_pending(struct bt *bt, u32 slot)
 	*head = slot;
 }
 
+static void patch(struct bt *bt, u32 at, u16 opcode, u64 target, unsigned length)
+{
+	u8 *code = bt->config.code + at;
+	u32 disp = (u32)(target - (bt->config.code_base + at + length));
+
+	// One instruction for another of the same length; the bytes in between are never seen, as no vCPU is in the cache.
+	if (length == 5) {
+		code[0] = (u8)opcode;
+		memcpy(code + 1, &disp, 4);
+		code[5] = 0x90;
+	} else {
+		memcpy(code, &opcode, 2);
+		memcpy(code + 2, &disp, 4);
+	}
+}
+
+// The slot's first jump goes straight to its target, or through the slot again.
+static void make_direct(struct bt *bt, u32 slot, u64 entry)
+{
+	bt->slot[slot].direct = true;
+	patch(bt, bt->slot[slot].jump, 0xe9, entry, 5);
+}
+
+static void make_indirect(struct bt *bt, u32 slot)
+{
+	bt->slot[slot].direct = false;
+	patch(bt, bt->slot[slot].jump, 0x25ff, bt->config.links_base + 8ull * slot, 6);
+}
+
 void bt_slot_set(struct bt *bt, u32 slot, u32 block, u64 entry)
 {
+	make_direct(bt, slot, entry);
 	bt->slot[slot].to = block;
 	bt->slot[slot].next = bt->block[block].incoming;
 	bt->block[block].incoming = slot;
@@ -474,6 +515,16 @@ static void unhash(struct bt *bt, u32 block)
 	*link = bt->block[block].hash_next;
 }
 
+// (The guest can write the return cache: what it put there is its own harm.)
+static void forget_returns(struct bt *bt, const struct bt_block *b)
+{
+	u64 code = bt->config.code_base + b->code;
+
+	for (u32 i = 0; bt->config.returns && i < RETURNS; i++)
+		if (bt->config.returns[i] - code < b->code_len)
+			*(volatile u64 *)&bt->config.returns[i] = bt->config.code_base + bt->dispatch_stub;
+}
+
 // The block's code and ranges stay, so a RIP inside is still explained; nothing leads there any more.
 void bt_drop(struct bt *bt, u32 block)
 {
@@ -493,10 +544,13 @@ void bt_drop(struct bt *bt, u32 block)
 		bt->slot[slot].to = BT_NONE;
 		bt->slot[slot].next = BT_NONE;
 		*(volatile u64 *)&bt->config.links[slot] = bt->config.code_base + bt->slot[slot].stub;
+		if (bt->slot[slot].direct)
+			make_indirect(bt, slot);
 		if (!(bt->block[bt->slot[slot].owner].flags & BT_BLOCK_DEAD))
 			push_pending(bt, slot);
 	}
 	b->incoming = BT_NONE;
+	forget_returns(bt, b);
 	bt_page_remove(bt, block);
 	bt->generation++;
 }
@@ -543,6 +597,7 @@ void bt_audit(const struct bt *bt)
 		for (u32 b = bt->hash[h]; b != BT_NONE; b = bt->block[b].hash_next, hashed++)
 			assert(!(bt->block[b].flags & BT_BLOCK_DEAD) && bt_lookup(bt, bt->block[b].guest_rip) == b);
 	for (u32 s = 0; s < bt->slot_count; s++) {
+		assert(bt->slot[s].to != BT_NONE || !bt->slot[s].direct);
 		linked += bt->slot[s].to != BT_NONE;
 		assert(bt->slot[s].to != BT_NONE || bt->config.links[s] == bt->config.code_base + bt->slot[s].stub);
 	}
@@ -561,6 +616,11 @@ void bt_audit(const struct bt *bt)
 			continue;
 		b = bt_lookup(bt, -bt->second[i]);
 		assert(b != BT_NONE && bt->second[i + BT_SECOND_ENTRIES] == bt->config.code_base + bt->block[b].code + bt->block[b].hit);
+	}
+	for (u32 i = 0; bt->config.returns && i < RETURNS; i++) {
+		u32 b = bt_block_at(bt, bt->config.returns[i]);
+
+		assert(b != BT_NONE && !(bt->block[b].flags & BT_BLOCK_DEAD));
 	}
 	bt_audit_pages(bt);
 }

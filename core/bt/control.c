@@ -7,6 +7,8 @@
 // Pushes hold guest return addresses. No template touches flags.
 #include "core/bt/internal.h"
 
+#include "base/string.h"
+
 #define SP_AC (BIT(R_RAX) | BIT(R_RCX))
 #define FIELD(f) offsetof(struct vcpu_page, f)
 
@@ -82,11 +84,14 @@ void bt_emit_system(struct bt_emit *e)
 	bt_unspill(e, R_RAX);
 	target_is_rip(e, e->bt->second ? SP_AC | BIT(R_RDX) : SP_AC, BT_EXIT_INDIRECT);
 	bt_put(e, "\xcd\xf0\xcc", 3);
+	rcx_is_rip(e, 0);
+	e->bt->dispatch_stub = e->bt->miss_stub + e->pos;
+	bt_emit_dispatch(e);
 }
 
-static void jump_to_miss(struct bt_emit *e)
+static void jump_to_system(struct bt_emit *e, u32 stub)
 {
-	u64 target = e->bt->config.code_base + e->bt->miss_stub;
+	u64 target = e->bt->config.code_base + stub;
 
 	bt_put8(e, 0xe9);
 	bt_put32(e, (u32)(target - (e->base + e->pos + 4)));
@@ -110,33 +115,77 @@ static void plant_flags(struct bt_emit *e)
 		bt_put(e, "\x85\xc0", 2); // test eax, eax
 }
 
-// Dispatch state in; falls into the block's direct entry when rcx is its guest RIP.
-void bt_emit_indirect_entry(struct bt_emit *e)
+// Dispatch state in; falls through to the guest instruction at guest_off, both registers restored, when rcx is its RIP.
+static void landing(struct bt_emit *e, unsigned guest_off, u32 otherwise)
 {
-	bool small = bt_fits32(e->guest_rip) && bt_fits32(-e->guest_rip);
+	u64 rip = e->guest_rip + guest_off;
+	bool small = bt_fits32(rip) && bt_fits32(-rip);
 	u32 hit;
 
 	rcx_is_rip(e, 0);
-	if (small) {
-		lea_rcx_disp(e, -e->guest_rip);
-	} else {
-		bt_mov_imm(e, R_RAX, -e->guest_rip);
-		bt_put(e, "\x48\x8d\x0c\x01", 4);
-	}
-	bt_range(e, (struct bt_range){.rule = BT_RIP_RCX_PLUS, .spilled = SP_AC});
+	if (small)
+		lea_rcx_disp(e, -rip);
+	else
+		lea_rcx_big(e, -rip);
+	bt_range(e, (struct bt_range){.rule = BT_RIP_RCX_PLUS, .guest_off = (u16)guest_off, .spilled = SP_AC});
 	plant_flags(e);
 	hit = bt_short_jump(e, 0xe3); // jrcxz
 	if (small)
-		lea_rcx_disp(e, e->guest_rip);
+		lea_rcx_disp(e, rip);
 	else
-		lea_rcx_big(e, e->guest_rip);
+		lea_rcx_big(e, rip);
 	rcx_is_rip(e, 0);
-	jump_to_miss(e);
+	jump_to_system(e, otherwise);
 	bt_here(e, hit);
-	e->hit = (u16)e->pos;
-	guest(e, 0, SP_AC);
+	if (!guest_off)
+		e->hit = (u16)e->pos;
+	guest(e, guest_off, SP_AC);
 	bt_unspill(e, R_RCX);
-	bt_unspill(e, R_RAX);
+	if (!guest_off || e->bt->config.plant != BT_PLANT_RETURN)
+		bt_unspill(e, R_RAX);
+}
+
+// The block's first code.
+void bt_emit_indirect_entry(struct bt_emit *e)
+{
+	landing(e, 0, e->bt->miss_stub);
+}
+
+// Where the return from the call that ends at guest_off comes back to. Another's return goes on to the common dispatch.
+void bt_emit_landing(struct bt_emit *e, unsigned guest_off)
+{
+	u32 at = (u32)(e->base + e->pos);
+
+	for (u32 i = 0; i < e->return_count; i++)
+		memcpy(e->buf + e->return_fixup[i], &at, 4);
+	e->return_count = 0;
+	landing(e, guest_off, e->bt->dispatch_stub);
+}
+
+bool bt_calls_return(const struct bt *bt)
+{
+	return bt->config.returns && !bt->config.lone_blocks;
+}
+
+// The call tells the return where to come back to: the low half of the landing's address, filled in when that is known.
+static void note_return(struct bt_emit *e, u64 ret)
+{
+	unsigned field = FIELD(returns) + 8 * (ret & (RETURNS - 1));
+
+	if (!bt_calls_return(e->bt))
+		return;
+	bt_put(e, "\xc7\x05", 2); // mov dword [returns + ...], imm32
+	bt_put32(e, (u32)(e->bt->config.vcpu_base + field - (e->base + e->pos + 8)));
+	e->return_fixup[e->return_count++] = e->pos;
+	bt_put32(e, 0);
+}
+
+// Return address in rcx, dispatch state. No flags: mov rax, returns / 8; mov al, cl; jmp [rax * 8].
+static void return_look_up(struct bt_emit *e)
+{
+	bt_put(e, "\x48\xb8", 2);
+	bt_put64(e, (e->bt->config.vcpu_base + FIELD(returns)) >> 3);
+	bt_put(e, "\x88\xc8\xff\x24\xc5\0\0\0\0", 9);
 }
 
 // The table is small, 16 pages: each of them is a TLB miss after a world switch. What does not fit is found by the second one.
@@ -233,6 +282,7 @@ void bt_emit_call(struct bt_emit *e, const struct bt_insn *in, bool inner)
 	unsigned borrowed = bt_fits32(ret) ? 0 : BIT(R_RAX);
 
 	start(e, in);
+	note_return(e, ret);
 	if (borrowed) {
 		bt_spill(e, R_RAX);
 		guest(e, in->off, borrowed);
@@ -269,7 +319,10 @@ void bt_emit_ret(struct bt_emit *e, const struct bt_insn *in)
 	rcx_is_rip(e, 0);
 	if (e->bt->config.plant == BT_PLANT_COMMIT)
 		guest(e, in->off, SP_AC);
-	bt_emit_dispatch(e);
+	if (bt_calls_return(e->bt))
+		return_look_up(e);
+	else
+		bt_emit_dispatch(e);
 }
 
 // mov rcx, r/m with the operand of JMP or CALL: opcode and ModRM.reg change, W is forced.
@@ -312,6 +365,8 @@ static void load_target(struct bt_emit *e, const struct bt_insn *in, const u8 *b
 void bt_emit_indirect(struct bt_emit *e, const struct bt_insn *in, const u8 *bytes)
 {
 	spill_ac(e, in);
+	if (in->cls == BT_CALL_IND)
+		note_return(e, e->guest_rip + in->off + in->len);
 	load_target(e, in, bytes);
 	if (in->cls == BT_CALL_IND)
 		push_return(e, e->guest_rip + in->off + in->len);

@@ -172,6 +172,8 @@ void bt_mov_imm(struct bt_emit *e, unsigned reg, u64 v)
 
 void bt_jump_slot(struct bt_emit *e, unsigned slot)
 {
+	if (!e->slot_jump[slot])
+		e->slot_jump[slot] = e->pos;
 	bt_put(e, "\xff\x25", 2);
 	put_rip_disp(e, e->bt->config.links_base + 8ull * (e->first_slot + slot), 0);
 }
@@ -191,7 +193,7 @@ unsigned bt_slot_for(struct bt_emit *e, u64 target)
 			return i;
 	assert(e->slot_count < BT_SLOTS_MAX);
 	e->slot_target[e->slot_count] = target;
-	e->slot_stub[e->slot_count] = 0;
+	e->slot_stub[e->slot_count] = e->slot_jump[e->slot_count] = 0;
 	return e->slot_count++;
 }
 

@@ -25,12 +25,13 @@
 #include "core/bt/bt.h"
 
 #define BT_NONE 0xffffffffu
-#define BT_MAX_INSNS 64
-#define BT_WINDOW 256      // guest bytes looked at for one block
-#define BT_BLOCK_MAX 12288 // code bytes of one block
-#define BT_RANGES_MAX 2048
+#define BT_MAX_INSNS 96
+#define BT_WINDOW 512      // guest bytes looked at for one block
+#define BT_BLOCK_MAX 18432 // code bytes of one block
+#define BT_RANGES_MAX 3072
 #define BT_SLOTS_MAX (BT_MAX_INSNS + 2)
-#define BT_TAILS_MAX 192
+#define BT_TAILS_MAX 288
+#define BT_AHEAD_MAX 6 // blocks made ahead of one that was asked for
 #define BT_GRAIN_SHIFT 6
 #define BT_MISS_FILTER 64
 #define BT_SECOND_ENTRIES 65536u               // by bits 8 to 23 of the target
@@ -83,7 +84,7 @@ enum bt_rip_rule {
 	BT_RIP_LINEAR,   // guest_off + distance from the range's start: plainly copied code
 	BT_RIP_GUEST,    // guest_off
 	BT_RIP_RCX,      // in the machine's rcx
-	BT_RIP_RCX_PLUS, // rcx + the block's guest RIP (inside an indirect entry)
+	BT_RIP_RCX_PLUS, // rcx + guest_off (inside an indirect entry or a landing)
 	BT_RIP_TARGET,   // vcpu_page.target
 	BT_RIP_SLOT,     // the target of link slot `slot`
 };
@@ -112,9 +113,11 @@ _Static_assert(sizeof(struct bt_range) == 8, "ranges are the bulk of the metadat
 struct bt_slot {
 	u64 target; // guest RIP
 	u32 stub;   // cache offset of its INT
+	u32 jump;   // cache offset of a jump through it, the first
 	u32 owner;  // block
 	u32 to;     // block it leads to, BT_NONE: its stub
 	u32 next;   // in the incoming or pending list
+	bool direct; // that jump leads straight to its target
 };
 
 struct bt_ref {
@@ -137,7 +140,6 @@ struct bt_block {
 	u16 code_len, guest_len;
 	u16 range_count;
 	u8 slot_count, flags;
-	u64 next[2]; // guest RIPs that are all but sure to be run soon: where the block's end leads, where its call returns
 	u32 first_range, first_slot, first_map; // first_map: bitmap of instruction starts
 	u32 hash_next;
 	u32 incoming; // slots that lead here
@@ -175,12 +177,14 @@ struct bt_emit {
 	s32 counted; // guest offset of the instruction that was just counted, -1: none
 	u64 slot_target[BT_SLOTS_MAX];
 	u32 slot_stub[BT_SLOTS_MAX];
+	u32 slot_jump[BT_SLOTS_MAX];
 	struct bt_tail tail[BT_TAILS_MAX];
 	struct {
 		u32 fixup;
 		u64 target;
 	} inner[BT_MAX_INSNS]; // jumps to instructions of the same block
 	u32 inner_count;
+	u32 return_fixup[BT_MAX_INSNS], return_count; // immediates that get the address of the landing to come
 	struct bt_insn insn[BT_MAX_INSNS];
 	struct bt_range range[BT_RANGES_MAX];
 	u8 window[BT_WINDOW + 16];
@@ -188,6 +192,9 @@ struct bt_emit {
 };
 
 #define BT_QUIET_MAX 32
+#define BT_RENEWAL_WORK 4096   // between two looks
+#define BT_RENEWAL_FEW 64      // new blocks since the last look: the guest is doing what it did before
+#define BT_RENEWAL_BLOCKS 4096 // added since things were last quiet: worth a renewal
 struct bt {
 	struct bt_config config;
 	struct bt_stats stats;
@@ -196,6 +203,8 @@ struct bt {
 	u64 code_used; // bytes
 	u64 quiet[BT_QUIET_MAX]; // guest RIPs of stores that mostly change nothing (quiet.c)
 	u32 quiet_count;
+	u64 renewal_work, renewal_blocks; // at the last look
+	u32 settled;                      // blocks in the cache when new ones first ceased to come after a flush, 0: not yet
 	struct bt_block *block;
 	u32 block_count, block_cap;
 	u32 *hash; // by guest RIP
@@ -212,7 +221,9 @@ struct bt {
 	u32 page_count, page_cap, page_free, page_lower; // page_lower: those in the lower half
 	u32 *vhash, *phash;
 	u32 page_mask;
-	u32 miss_stub; // cache offset
+	u32 miss_stub, dispatch_stub; // cache offsets
+	u64 ahead[BT_AHEAD_MAX]; // guest RIPs that are all but sure to be run soon
+	u32 ahead_count;
 	u64 *second;   // second look-up: tags (minus guest RIP), then targets; NULL: the cache is too small for one
 	u64 missed[BT_MISS_FILTER]; // indirect targets inside a block seen once
 	struct bt_emit emit;
@@ -267,6 +278,8 @@ void bt_emit_call(struct bt_emit *e, const struct bt_insn *in, bool inner);
 void bt_emit_ret(struct bt_emit *e, const struct bt_insn *in);
 void bt_emit_indirect(struct bt_emit *e, const struct bt_insn *in, const u8 *bytes);
 void bt_emit_dispatch(struct bt_emit *e); // target in rcx, rax and rcx spilled
+void bt_emit_landing(struct bt_emit *e, unsigned guest_off); // where a call's return comes back to
+bool bt_calls_return(const struct bt *bt);                   // a call does not end its block
 
 // template.c
 void bt_emit_copy(struct bt_emit *e, const struct bt_insn *in, const u8 *bytes);

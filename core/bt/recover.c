@@ -25,7 +25,7 @@ static u64 guest_rip(const struct bt *bt, const struct bt_block *b, const struct
 	case BT_RIP_RCX:
 		return cpu->gpr[R_RCX];
 	case BT_RIP_RCX_PLUS:
-		return cpu->gpr[R_RCX] + b->guest_rip;
+		return cpu->gpr[R_RCX] + b->guest_rip + r->guest_off;
 	case BT_RIP_TARGET:
 		return page->target;
 	default:

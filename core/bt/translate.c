@@ -18,10 +18,15 @@ struct source {
 	u64 map[BT_WINDOW / 64 + 1]; // instruction starts
 };
 
-static bool ends_block(u8 cls)
+static bool is_call(u8 cls)
 {
-	return cls == BT_JMP || cls == BT_CALL || cls == BT_JMP_IND || cls == BT_CALL_IND || cls == BT_RET ||
-	       cls == BT_EMULATE || cls == BT_SYSRET || cls == BT_IRET;
+	return cls == BT_CALL || cls == BT_CALL_IND;
+}
+
+static bool ends_block(const struct bt *bt, u8 cls)
+{
+	return cls == BT_JMP || cls == BT_JMP_IND || cls == BT_RET || cls == BT_EMULATE || cls == BT_SYSRET || cls == BT_IRET ||
+	       (is_call(cls) && !bt_calls_return(bt));
 }
 
 static unsigned fetch(struct bt *bt, u64 rip, void *buf, unsigned len, ppn_t *ppn)
@@ -136,7 +141,7 @@ static void scan_block(struct bt *bt, struct source *s)
 		s->map[off / 64] |= BIT(off % 64);
 		e->insn_count++;
 		off += in->len;
-		if (ends_block(in->cls) || r == SCAN_STRADDLES)
+		if (ends_block(bt, in->cls) || r == SCAN_STRADDLES)
 			break;
 	}
 	s->len = off;
@@ -208,6 +213,10 @@ static void emit_insn(struct bt_emit *e, const struct source *s, struct bt_insn 
 		bt_emit_sensitive(e, in);
 		break;
 	}
+	if (is_call(in->cls) && bt_calls_return(e->bt)) {
+		e->counted = -1;
+		bt_emit_landing(e, in->off + in->len);
+	}
 }
 
 static void count_kinds(struct bt *bt, const struct bt_insn *in)
@@ -228,7 +237,7 @@ static void emit_body(struct bt *bt, const struct source *s)
 		emit_insn(e, s, &e->insn[i]);
 		count_kinds(bt, &e->insn[i]);
 	}
-	if (!ends_block(e->insn[e->insn_count - 1].cls))
+	if (!ends_block(bt, e->insn[e->insn_count - 1].cls))
 		bt_emit_leave(e, s->rip + s->len);
 	bt_finish_tails(e);
 }
@@ -240,7 +249,7 @@ static void begin(struct bt *bt, u64 rip)
 	e->bt = bt;
 	e->guest_rip = rip;
 	e->base = bt->config.code_base + bt->code_used;
-	e->pos = e->range_count = e->slot_count = e->tail_count = e->insn_count = e->inner_count = 0;
+	e->pos = e->range_count = e->slot_count = e->tail_count = e->insn_count = e->inner_count = e->return_count = 0;
 	e->first_slot = bt->slot_count;
 	e->shadow = e->counted = -1;
 }
@@ -272,7 +281,7 @@ static void publish_slots(struct bt *bt, u32 block)
 		u32 n = bt->slot_count++;
 
 		assert(e->slot_stub[i]);
-		bt->slot[n] = (struct bt_slot){.target = e->slot_target[i], .stub = b->code + e->slot_stub[i],
+		bt->slot[n] = (struct bt_slot){.target = e->slot_target[i], .stub = b->code + e->slot_stub[i], .jump = b->code + e->slot_jump[i],
 					       .owner = block, .to = BT_NONE, .next = BT_NONE};
 		bt->config.links[n] = bt->config.code_base + bt->slot[n].stub;
 	}
@@ -344,16 +353,29 @@ static u32 make_landing(struct bt *bt, struct source *s)
 	return block;
 }
 
-static void note_successors(struct bt_block *b, const struct bt_insn *last, const struct source *s)
+static void ahead(struct bt *bt, u64 rip)
 {
-	u64 end = s->rip + s->len;
+	if (bt->ahead_count < BT_AHEAD_MAX)
+		bt->ahead[bt->ahead_count++] = rip;
+}
 
-	if (last->cls == BT_JMP || last->cls == BT_CALL)
-		b->next[0] = last->target;
-	else if (!ends_block(last->cls))
-		b->next[0] = end;
-	if (last->cls == BT_CALL || last->cls == BT_CALL_IND)
-		b->next[1] = end;
+// What is run all but surely when the block is: its first calls, and where its end leads.
+static void note_successors(struct bt *bt, const struct source *s)
+{
+	const struct bt_emit *e = &bt->emit;
+	const struct bt_insn *last = &e->insn[e->insn_count - 1];
+	u64 end = s->rip + s->len;
+	bool sure = true;
+
+	for (u32 i = 0; i < e->insn_count && sure; i++) {
+		sure = e->insn[i].cls != BT_JCC && e->insn[i].cls != BT_LOOP;
+		if (e->insn[i].cls == BT_CALL && !is_inner(s, e->insn[i].target))
+			ahead(bt, e->insn[i].target);
+	}
+	if (last->cls == BT_JMP && !is_inner(s, last->target))
+		ahead(bt, last->target);
+	else if (is_call(last->cls) || !ends_block(bt, last->cls))
+		ahead(bt, end);
 }
 
 static u32 make_block(struct bt *bt, struct source *s)
@@ -371,7 +393,7 @@ static u32 make_block(struct bt *bt, struct source *s)
 	emit_body(bt, s);
 	block = publish(bt, entry, body, s->len, e->insn[0].cls == BT_EMULATE ? BT_BLOCK_EMULATE : 0);
 	publish_source(bt, block, s);
-	note_successors(&bt->block[block], &e->insn[e->insn_count - 1], s);
+	note_successors(bt, s);
 	bt->stats.guest_instructions += e->insn_count;
 	return block;
 }

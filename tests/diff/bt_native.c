@@ -582,8 +582,8 @@ static void *map_at(u64 at, size_t size, int prot)
 static void make_translator(const struct variant *v)
 {
 	static void *meta;
-	struct bt_config c = {.code = (u8 *)CODE_AT, .code_size = v->small ? 5 * 12288 : CODE_SIZE, .links = (u64 *)LINKS_AT,
-			      .link_count = LINK_COUNT, .ibtc = (u64 *)IBTC_AT, .meta_size = META_SIZE, .code_base = CODE_AT,
+	struct bt_config c = {.code = (u8 *)CODE_AT, .code_size = v->small ? 5 * 18432 : CODE_SIZE, .links = (u64 *)LINKS_AT,
+			      .link_count = LINK_COUNT, .ibtc = (u64 *)IBTC_AT, .returns = PAGE_AT->returns, .meta_size = META_SIZE, .code_base = CODE_AT,
 			      .links_base = LINKS_AT, .ibtc_base = IBTC_AT, .vcpu_base = (u64)PAGE_AT, .ports = &bt_port_table,
 			      .guest_ss = 0x18, .user_cs = 0x33, .user_ss = 0x2b, .count_instructions = v->count,
 			      .cr2_in_page = true, .all_quiet = v->small || v->count, // in half of the variants or so
@@ -649,7 +649,7 @@ static bool run_once(const struct variant *v, u64 seed)
 	fill_data(seed);
 	if (!v->small)
 		make_translator(v);
-	memset(PAGE_AT, 0, sizeof(*PAGE_AT));
+	memset(PAGE_AT, 0, offsetof(struct vcpu_page, returns)); // the translator has filled in the rest
 	PAGE_AT->pending = v->pending;
 	PAGE_AT->kernel_gs_base = h.cpu.kernel_gs_base;
 	PAGE_AT->guest_cr2 = h.cpu.cr2;

@@ -25,6 +25,7 @@ static struct world {
 	unsigned protected[PAGES];
 	bool refuse;
 	struct bt_config config;
+	u64 returns[RETURNS];
 	struct bt *bt;
 } w;
 
@@ -73,7 +74,7 @@ static int set_up(void **state)
 	for (unsigned i = 0; i < PAGES; i++)
 		w.ppn_of[i] = i;
 	w.config = (struct bt_config){.code = aligned_alloc(4096, CODE), .links = calloc(LINKS, 8), .link_count = LINKS,
-				      .ibtc = calloc(IBTC_ENTRIES, 8), .meta = malloc(META), .code_base = GATE_TC,
+				      .ibtc = calloc(IBTC_ENTRIES, 8), .returns = w.returns, .meta = malloc(META), .code_base = GATE_TC,
 				      .links_base = GATE_LINKS, .ibtc_base = GATE_IBTC, .vcpu_base = GATE_VCPU, .ports = &ports,
 				      .guest_ss = 0x18, .user_cs = 0x33, .user_ss = 0x2b};
 	make(CODE, META);
