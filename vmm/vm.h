@@ -95,7 +95,6 @@ struct vcpu {
 	u8 console_iir;    // IIR as gate.page was last given it
 	unsigned cr3_next; // where the gate's list of roots gets its next entry
 	struct exit_counter exits[EXIT_REASONS];
-	struct hot_site hot[HOT_SITES];
 	u64 crossings, emulated, callouts, injected;
 	u64 fast_stores; // executed by fast_store(), not in emulated
 	enum exit_reason last_exit;
@@ -103,6 +102,7 @@ struct vcpu {
 	u64 armed_ns; // when the machine's timer will fire for us; 0: not armed
 	u64 same_fault_rip, same_fault_va;
 	unsigned same_fault_count;
+	struct hot_site hot[HOT_SITES]; // last: what each exit touches lies together
 };
 
 enum vm_state { VM_RUNNING, VM_ENDED };

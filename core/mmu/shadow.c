@@ -59,6 +59,7 @@ struct shadow *shadow_create(const struct shadow_config *config)
 		.by_mpn = (u32 *)(memory + l.by_mpn),
 		.bucket_bits = bucket_bits_for(config->max_tables),
 		.nx = true,
+		.upper_changes = 1, // no memo is true yet
 		.flood = DEFAULT_FLOOD,
 		.leaf_run = DEFAULT_LEAF_RUN,
 		.direct_run = DEFAULT_DIRECT_RUN,

@@ -76,7 +76,8 @@ bool guest_translate(struct shadow *s, const struct mmu_mode *m, u64 va, u32 err
 enum shadow_result {
 	SHADOW_FIXED,  // hidden fault: the shadow has been filled, run on
 	SHADOW_INJECT, // true guest fault in *fault
-	SHADOW_EMULATE, // MMIO, a write to a write-protected frame, or the gate's slot: emulate the instruction. w->gpa tells where
+	SHADOW_EMULATE, // MMIO, a write to a write-protected frame, or the gate's slot: emulate the instruction. w->present and w->gpa tell
+			// where, the rest of w may be missing
 	SHADOW_NOMEM, // not even after eviction
 };
 

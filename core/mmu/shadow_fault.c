@@ -112,10 +112,47 @@ static bool fault_must_emulate(struct shadow *s, const struct guest_walk *w, u32
 	return frame_protected(f) && !oos_start(s, f);
 }
 
+#define WALK_SPAN BIT(21)
+#define SUPERVISOR_WRITE (PF_W | PF_P)
+
+static struct walk_memo *walk_memo(struct shadow *s, u64 va)
+{
+	return &s->walk[va / WALK_SPAN % WALKS];
+}
+
+static void walk_remember(struct shadow *s, const struct mmu_mode *m, const struct guest_walk *w, u64 va)
+{
+	if (w->level == 1 || !w->writable || w->user || !(w->pte & PTE_D))
+		return;
+	for (unsigned level = 4; level >= w->level; level--)
+		if (!(w->entry[level] & PTE_A) || !table_find(s, w->entry_gpa[level] >> PAGE_SHIFT, level, false))
+			return;
+	*walk_memo(s, va) = (struct walk_memo){va & ~(WALK_SPAN - 1), m->cr3, w->gpa & ~(WALK_SPAN - 1), s->upper_changes};
+}
+
+// The commonest fault, short: a kernel's write to a protected frame through large pages that it wrote through before.
+static bool fault_remembered(struct shadow *s, const struct mmu_mode *m, u64 va, u32 error, struct guest_walk *w)
+{
+	const struct walk_memo *memo = walk_memo(s, va);
+	struct frame *f;
+
+	if (error != SUPERVISOR_WRITE || memo->va != (va & ~(WALK_SPAN - 1)) || memo->cr3 != m->cr3 ||
+	    memo->generation != s->upper_changes || m->nx != s->nx)
+		return false;
+	w->gpa = memo->gpa | (va & (WALK_SPAN - 1));
+	f = frame_of(s, w->gpa >> PAGE_SHIFT);
+	w->present = f && frame_protected(f) && !fault_dead_root(s, f) && !oos_start(s, f);
+	return w->present;
+}
+
 enum shadow_result shadow_fault(struct shadow *s, const struct mmu_mode *m, u64 va, u32 error, struct guest_walk *w,
 				struct x86_fault *fault)
 {
 	assert(s->current && s->tables[s->current].ppn == (m->cr3 & PTE_ADDR) >> PAGE_SHIFT);
+	if (fault_remembered(s, m, va, error, w)) {
+		s->stats.emulated++;
+		return SHADOW_EMULATE;
+	}
 	error &= PF_W | PF_U | PF_I;
 	if (m->nx != s->nx) {
 		shadow_flush_all(s);
@@ -131,6 +168,7 @@ enum shadow_result shadow_fault(struct shadow *s, const struct mmu_mode *m, u64 
 	}
 	if (va_slot(va, 4) == GATE_SLOT || fault_must_emulate(s, w, error)) {
 		s->stats.emulated++;
+		walk_remember(s, m, w, va);
 		return SHADOW_EMULATE;
 	}
 	return fault_fill(s, w, va);

@@ -92,6 +92,15 @@ enum {
 	PLANT_KEEP_MARKERS = 256, // when a table goes out of sync
 };
 
+// A walk remembered: kernel address space mapped writable by large pages, where page tables are written. True while no table above
+// level 1 has been written or has ceased to be shadowed (then its writes go unseen).
+#define WALKS 4
+struct walk_memo {
+	u64 va, cr3; // 2 MiB of addresses; va 1: none
+	u64 gpa;
+	u64 generation; // shadow.upper_changes
+};
+
 struct shadow {
 	const struct shadow_ports *ports;
 	void *ctx;
@@ -115,6 +124,8 @@ struct shadow {
 	u32 oos[OOS_MAX]; // unsynced tables, 0: free place
 	u64 *oos_copies;  // SLOTS entries for each place
 	u32 plant;
+	u64 upper_changes; // writes to and releases of tables above level 1
+	struct walk_memo walk[WALKS];
 	struct shadow_stats stats;
 };
 

@@ -149,6 +149,14 @@ void shadow_in_use(struct shadow *s, ppn_t ppn)
 		s->tables[i].writes = 0;
 }
 
+static bool frame_is_upper(const struct shadow *s, const struct frame *f)
+{
+	for (u32 i = f->tables; i; i = s->tables[i].frame_next)
+		if (s->tables[i].level > 1)
+			return true;
+	return false;
+}
+
 static void written_in_frame(struct shadow *s, ppn_t ppn, unsigned offset, unsigned len)
 {
 	struct frame *f = frame_of(s, ppn);
@@ -158,6 +166,7 @@ static void written_in_frame(struct shadow *s, ppn_t ppn, unsigned offset, unsig
 	if (!f || !f->tables)
 		return;
 	s->stats.pte_writes++;
+	s->upper_changes += frame_is_upper(s, f);
 	guest = walk_table(s, ppn);
 	if (!guest || write_unshadows(s, f, guest, offset, len)) {
 		sync_unshadow(s, f);

@@ -257,6 +257,7 @@ void table_release(struct shadow *s, struct table *t)
 	chain_remove(key_bucket(s, t->ppn, t->level, t->direct), s, t, offsetof(struct table, next));
 	if (f)
 		chain_remove(&f->tables, s, t, offsetof(struct table, frame_next));
+	s->upper_changes += t->level > 1;
 	t->level = 0;
 	s->stats.tables--;
 	if (s->warm_count < WARM_MAX) {

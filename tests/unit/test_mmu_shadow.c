@@ -348,6 +348,36 @@ static void test_freed_table(void **state)
 	finish(x);
 }
 
+// A walk through a large page is remembered only while no table on its way changes.
+static void test_walk_memo(void **state)
+{
+	struct exercise *x = linux_guest();
+	u64 va = DIRECT + P_L1 * PAGE_SIZE;
+	struct guest_walk w;
+	struct x86_fault f;
+
+	assert_int_equal(fault(x, USER, PF_U), SHADOW_FIXED);
+	assert_int_equal(fault(x, DIRECT, 0), SHADOW_FIXED);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(shadow_fault(x->shadow, &x->mode, va + 8, PF_P | PF_W, &w, &f), SHADOW_EMULATE);
+		assert_int_equal(w.gpa, (P_L1 << 12) + 8);
+		assert_int_equal(w.level, i ? 0 : 2); // the second time without a walk
+		w.level = 0;
+	}
+	// The large page becomes read-only: a true fault from now on.
+	set_pte(x, P_KERNEL_L2, 0, PTE_P | PTE_A | PTE_D | PTE_PS);
+	assert_int_equal(shadow_fault(x->shadow, &x->mode, va, PF_P | PF_W, &w, &f), SHADOW_INJECT);
+	set_pte(x, P_KERNEL_L2, 0, KERNEL | PTE_PS);
+	assert_int_equal(fault(x, DIRECT, 0), SHADOW_FIXED);
+	assert_int_equal(shadow_fault(x->shadow, &x->mode, va, PF_P | PF_W, &w, &f), SHADOW_EMULATE);
+	// Once the tables are no longer shadowed their writes go unseen: nothing may be remembered.
+	shadow_flush_all(x->shadow);
+	put(x, P_KERNEL_L2, DIRECT, 2, PTE_P | PTE_A | PTE_D | PTE_PS);
+	assert_int_equal(shadow_fault(x->shadow, &x->mode, va, PF_P | PF_W, &w, &f), SHADOW_INJECT);
+	put(x, P_KERNEL_L2, DIRECT, 2, KERNEL | PTE_PS);
+	finish(x);
+}
+
 static void test_roots(void **state)
 {
 	struct exercise *x = linux_guest();
@@ -434,6 +464,7 @@ int main(void)
 		cmocka_unit_test(test_unsynced_reused),
 		cmocka_unit_test(test_clearing_unshadows),
 		cmocka_unit_test(test_freed_table),
+		cmocka_unit_test(test_walk_memo),
 		cmocka_unit_test(test_roots),
 		cmocka_unit_test(test_watch),
 		cmocka_unit_test(test_no_memory),
