@@ -4,9 +4,8 @@
 // Time per crossing is mostly this (docs/design/crossings.md), and unlike time it is the same in every run.
 //
 // Segments run from one MOV to CR3 to the next and are told apart by the address of the one that began them. At exit, for the
-// segments after the mark (below): how many, mean numbers of pages of code and data and of blocks first met, and the pages
-// most often met. A user program marks by an eight-byte NOP with displacement MARK (tests/guests/initrd/tz.c), or from=N
-// gives the number of the segment from which on is counted.
+// segments from the one numbered FROM on: how many, mean numbers of pages of code and data and of blocks first met, and the pages
+// most often met. Arguments: out=FILE, from=FROM.
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stddef.h>
