@@ -6,7 +6,7 @@ CC = gcc
 CLANG = clang-14
 CPUS ?= 2
 # make soak and make fuzz: how long (each fuzz target gets FUZZ_SECONDS)
-SOAK_SECONDS ?= 1800
+SOAK_SECONDS ?= 2700
 FUZZ_SECONDS ?= 60
 # make bench: how many pairs of runs, bare and Trapeze in turn
 PAIRS ?= 3

@@ -20,7 +20,7 @@ help:
 	@echo "make check    the fast layers only: unit tests with sanitizers, layers, headers, format"
 	@echo "make fuzz     every fuzz target, FUZZ_SECONDS=$(FUZZ_SECONDS) each"
 	@echo "make bench    Trapeze against the bare machine, PAIRS=$(PAIRS) runs each; writes docs/benchmarks.md and a plot"
-	@echo "make soak     repeated boots for SOAK_SECONDS=$(SOAK_SECONDS)"
+	@echo "make soak     boots by the dozen, stress-ng, audits, within SOAK_SECONDS=$(SOAK_SECONDS)"
 	@echo "make iso      build/trapeze.iso (the demo, by BIOS and UEFI)"
 	@echo "make setup    packages, third-party source, guest kernel; the others call it when needed"
 	@echo "make clean    remove $(B)/"
@@ -40,8 +40,11 @@ run: $(SETUP_STAMP)
 test: $(SETUP_STAMP)
 	@B=$(B) MAKE="$(MAKE)" scripts/test
 
-soak: $(SETUP_STAMP)
-	@$(MAKE) --no-print-directory $(B)/trapeze.elf $(B)/trapeze guests
+build/stamps/setup-soak: scripts/packages
+	scripts/setup run test soak
+
+soak: build/stamps/setup-soak $(SETUP_STAMP)
+	@$(MAKE) --no-print-directory $(B)/trapeze.elf $(B)/trapeze guests $(B)/guests/initrd-stress.cpio.gz
 	B=$(B) tests/system/soak $(SOAK_SECONDS)
 
 bench: build/stamps/setup-bench $(SETUP_STAMP)
