@@ -302,6 +302,7 @@ static bool get_memory(struct reader *r, u64 machine_memory)
 	vm->mem_shares = TZ_MEM_SHARES_DEFAULT;
 	if (!get_mib(r, "memory", TZ_MEMORY_MIN, TZ_MEMORY_MAX, &vm->memory))
 		return false;
+	vm->memory_line = key_line(r, "memory");
 	vm->maxmem = vm->memory;
 	if (!get_mib(r, "maxmem", TZ_MEMORY_MIN, TZ_MEMORY_MAX, &vm->maxmem))
 		return false;

@@ -16,6 +16,7 @@ struct vm_file {
 	char *name, *cmdline, *share;
 	const char *type; // "hvm" "pv"
 	u64 memory, maxmem, mem_min;
+	unsigned memory_line; // in the file
 	u32 vcpus, cpu_weight, cap, mem_shares;
 	const char *on_poweroff, *on_reboot, *on_crash;
 	struct vm_blob kernel, ramdisk;

@@ -3,6 +3,7 @@
 #include "vmm/vm.h"
 
 #include "abi/control.h"
+#include "abi/machine.h"
 #include "base/assert.h"
 #include "base/fmt.h"
 #include "base/log.h"
@@ -23,6 +24,8 @@
 #define TC_CODE_BYTES (16 * MIB)
 #define TC_LINK_BYTES (4 * MIB)
 #define TC_META_BYTES (16 * MIB)
+
+_Static_assert(TC_CODE_BYTES + TC_LINK_BYTES + TC_META_BYTES >= TZ_VM_OVERHEAD, "the host command refuses what would fit");
 
 static const char *const end_names[] = {
 	[END_NONE] = "running", [END_POWER_OFF] = TZ_END_POWEROFF, [END_RESET] = TZ_END_RESET,

@@ -104,6 +104,14 @@ for o in --cpus=0 --cpus=x --memory=lots --memory=1 --memory=99999999G --timeout
 done
 status usage/stats-unwritable 2 "$T" run --stats folder a.xl
 status usage/control-no-socket 2 "$T" run --control a.xl a.xl
+for m in 290M 128M; do
+	status usage/memory-$m 2 "$T" run --memory $m a.xl
+	has usage/memory-$m-says '^trapeze: a\.xl:[0-9]+: memory: 256 MiB ' err
+done
+status usage/memory-fits 0 "$T" run --memory 320M a.xl
+sed 's/"a"/"b"/' a.xl >two.xl
+status usage/memory-of-two 2 "$T" run --memory 400M a.xl two.xl
+has usage/memory-of-two-says '^trapeze: two\.xl:[0-9]+: memory: .*the VMs before it need' err
 status usage/same-name 2 "$T" run a.xl a.xl
 for v in list info stats top console destroy shutdown pause unpause sched-credit exits trace walk dmesg call; do
 	status "usage/$v-help" 0 "$T" $v --help
