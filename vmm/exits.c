@@ -336,7 +336,6 @@ static bool escaped(const struct vcpu *v)
 void vcpu_handle_exit(struct vcpu *v)
 {
 	u64 vector = v->gate.page->vector, rip = v->gate.page->rip, cr2 = v->gate.page->cr2, error = v->gate.page->error;
-	bool hidden;
 
 	if (unlikely(escaped(v))) {
 		vm_end(v->vm, END_CRASH, 0, "untranslated kernel code was run at %lx, CS %lx", v->gate.page->rip, v->gate.page->cs);
@@ -359,7 +358,7 @@ void vcpu_handle_exit(struct vcpu *v)
 	}
 	trace(EXIT, v->last_exit, v->last_exit == EXIT_INTERRUPT || v->in_machine ? rip : v->cpu.rip, cr2, error,
 	      tsc_to_ns(rdtsc() - v->exit_tsc));
-	hidden = vector == VEC_PF && v->resume_raw;
-	if (!hidden && !is_machine_interrupt(vector))
+	// A store to a page table in between may well have taken away what the fault before it filled in.
+	if (v->last_exit != EXIT_PAGE_FAULT_HIDDEN && !is_machine_interrupt(vector))
 		v->same_fault_count = 0;
 }
