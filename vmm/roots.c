@@ -43,7 +43,10 @@ void roots_before_entry(struct vcpu *v)
 {
 	struct gate_trust *t = v->gate.trust;
 	u64 generation;
-	bool stand = shadow_roots_stand(v->vm->shadow, &generation) && (v->cpu.cr4 & CR4_PGE) && !bt_has_lower(v->vm->bt);
+	bool plain = shadow_roots_stand(v->vm->shadow, &generation) && !bt_has_lower(v->vm->bt);
+	bool stand = plain && (v->cpu.cr4 & CR4_PGE);
+
+	v->gate.page->invlpg_exits = !plain;
 
 	if (!stand || generation != v->root_generation) {
 		if (v->cr3_next || v->root_generation != generation)

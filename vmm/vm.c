@@ -247,6 +247,7 @@ static bool start_translator(struct vm *vm)
 		.count_instructions = vmm_knobs.count_instructions,
 		.cr2_in_page = true,
 		.cr3_by_gate = true,
+		.invlpg_in_page = true,
 		.uart_in_page = true,
 		.lone_blocks = lockstep_wanted(),
 		.plant = (unsigned)vmm_knobs.plant,

@@ -120,6 +120,14 @@ void bt_cmp32(struct bt_emit *e, unsigned reg, unsigned field)
 	put_field_insn32(e, 0x3b, reg, field);
 }
 
+void bt_load_byte(struct bt_emit *e, unsigned reg, unsigned field)
+{
+	assert(reg < 8);
+	bt_put(e, "\x0f\xb6", 2);
+	bt_put8(e, (u8)(0x05 | reg << 3));
+	put_rip_disp(e, field_address(e, field), 0);
+}
+
 void bt_lea_field(struct bt_emit *e, unsigned reg, unsigned field)
 {
 	put_field_insn(e, 0x8d, reg, field);

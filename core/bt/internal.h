@@ -59,6 +59,7 @@ enum bt_class {
 	BT_MOV_SEG, // MOV r/m, CS or SS
 	BT_MOV_CR2, // MOV r64, CR2
 	BT_MOV_CR3, // MOV CR3, r64
+	BT_INVLPG,  // [register]
 	BT_IN_AL,   // IN AL, DX
 	BT_OUT_AL,  // OUT DX, AL
 	BT_SYSRET,
@@ -247,6 +248,7 @@ void bt_spill(struct bt_emit *e, unsigned reg);
 void bt_unspill(struct bt_emit *e, unsigned reg);
 void bt_store(struct bt_emit *e, unsigned field, unsigned reg); // mov [page field], r64
 void bt_load(struct bt_emit *e, unsigned reg, unsigned field);  // mov r64, [page field]
+void bt_load_byte(struct bt_emit *e, unsigned reg, unsigned field);  // movzx r32, byte [page field]
 void bt_store_imm(struct bt_emit *e, unsigned field, s32 imm);  // mov qword [page field], imm
 void bt_load32(struct bt_emit *e, unsigned reg, unsigned field); // the 32-bit forms
 void bt_store32(struct bt_emit *e, unsigned field, unsigned reg);

@@ -66,9 +66,19 @@ static u8 class_one_byte(const struct bt_insn *in)
 	}
 }
 
-static u8 class_0f01(u8 modrm)
+// INVLPG of a plain [register], no prefix but REX: what kernels use.
+static bool plain_invlpg(const struct bt_insn *in)
 {
-	switch (modrm) {
+	unsigned rm = in->modrm & 7;
+
+	return (in->modrm & ~7u) == 0x38 && rm != 4 && rm != 5 && in->len == (in->rex ? 4 : 3);
+}
+
+static u8 class_0f01(const struct bt_insn *in)
+{
+	if (plain_invlpg(in))
+		return BT_INVLPG;
+	switch (in->modrm) {
 	case 0xca:
 		return BT_CLAC;
 	case 0xcb:
@@ -89,7 +99,7 @@ static u8 class_two_byte(const struct bt_insn *in)
 
 	switch (in->opcode) {
 	case 0x01:
-		return class_0f01(in->modrm);
+		return class_0f01(in);
 	case 0x07:
 		return in->rex & 8 ? BT_SYSRET : BT_EMULATE;
 	case 0x80 ... 0x8f:

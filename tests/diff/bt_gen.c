@@ -311,7 +311,14 @@ static void flags_and_privilege(struct gen *g)
 	unsigned r = reg(g);
 	u8 *fix;
 
-	switch (rnd(g, 15)) {
+	switch (rnd(g, 16)) {
+	case 15:
+		if ((r & 7) == R_RSP || (r & 7) == R_RBP)
+			break;
+		rex(g, 0, 0, r);
+		B(g, "\x0f\x01"); // invlpg [r]
+		b1(g, (u8)(0x38 | (r & 7)));
+		break;
 	case 13:
 		rex(g, 0, 0, r);
 		B(g, "\x0f\x20"); // mov r, cr2

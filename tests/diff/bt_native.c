@@ -586,7 +586,7 @@ static void make_translator(const struct variant *v)
 			      .link_count = LINK_COUNT, .ibtc = (u64 *)IBTC_AT, .returns = PAGE_AT->returns, .meta_size = META_SIZE, .code_base = CODE_AT,
 			      .links_base = LINKS_AT, .ibtc_base = IBTC_AT, .vcpu_base = (u64)PAGE_AT, .ports = &bt_port_table,
 			      .guest_ss = 0x18, .user_cs = 0x33, .user_ss = 0x2b, .count_instructions = v->count,
-			      .cr2_in_page = true, .all_quiet = v->small || v->count, // in half of the variants or so
+			      .cr2_in_page = true, .invlpg_in_page = true, .all_quiet = v->small || v->count, // in half of the variants or so
 			      .plant = v->plant};
 
 	if (!meta)
@@ -653,6 +653,7 @@ static bool run_once(const struct variant *v, u64 seed)
 	PAGE_AT->pending = v->pending;
 	PAGE_AT->kernel_gs_base = h.cpu.kernel_gs_base;
 	PAGE_AT->guest_cr2 = h.cpu.cr2;
+	PAGE_AT->invlpg_exits = seed & 1;
 	if (v->small)
 		bt_flush(h.bt);
 	h.stepping = v->stepping;

@@ -284,7 +284,9 @@ static void sensitive_instructions_are_not_copied(void **state)
 		{"\x0f\x20\xd0", 3, BT_MOV_CR2},     // mov rax, cr2
 		{"\x44\x0f\x20\xc0", 4, BT_EMULATE}, // mov rax, cr8
 		{"\x0f\x23\xf8", 3, BT_EMULATE},     // mov dr7, rax
-		{"\x0f\x01\x3f", 3, BT_EMULATE},     // invlpg
+		{"\x0f\x01\x3f", 3, BT_INVLPG},      // invlpg [rdi]
+		{"\x65\x0f\x01\x3f", 4, BT_EMULATE}, // invlpg gs:[rdi]
+		{"\x0f\x01\x7f\x08", 4, BT_EMULATE}, // invlpg [rdi + 8]
 		{"\x0f\x01\xd0", 3, BT_EMULATE},     // xgetbv
 		{"\x0f\x01\x07", 3, BT_EMULATE},     // sgdt
 		{"\x0f\x02\xc1", 3, BT_EMULATE},     // lar
