@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// TSC frequency: CPUID leaf 0x15 or 0x16 when they give a sane one, else PIT channel 2. The PIT is measured until two
-// of the measurements agree, because an emulated machine can lose its CPU in the middle of one; a disturbance can only
-// make the count too high, so failing agreement the lowest stands. The LAPIC timer is measured in the same windows.
+// TSC frequency: CPUID leaf 0x15 or 0x16 when they give a sane one, else PIT channel 2, which goes on counting when an emulated
+// machine loses its CPU. Each of its readings lies between two of the TSC, which say how far it can be wrong; a window is good when
+// both of its ends are exact enough and the PIT has not come round. The LAPIC timer is measured in the same windows.
 #include "machine/irq/time.h"
 #include "base/assert.h"
 #include "base/log.h"
@@ -9,8 +9,12 @@
 #include "machine/irq/lapic.h"
 
 #define PIT_HZ 1193182
-#define PIT_COUNT 23864 // 20 ms
-#define PIT_TRIES 10
+#define PIT_START 0xffff
+#define PIT_WINDOW 35795 // 30 ms of the 55 until it comes round
+#define PIT_LATCH 0x80   // channel 2
+#define PIT_TRIES 100
+#define EDGE_TRIES 20
+#define ERROR_PPM 100 // good enough
 #define AGREE_PPM 500
 #define PORT_PIT2 0x42
 #define PORT_PIT_MODE 0x43
@@ -47,25 +51,66 @@ static u64 cpuid_khz(void)
 	return v >= KHZ_MIN && v <= KHZ_MAX ? v : 0;
 }
 
-static bool measure(struct sample *s)
+// A moment: what the counters said between two readings of the TSC, `width` apart.
+struct edge {
+	u64 tsc, width;
+	u32 pit, lapic;
+};
+
+static struct edge edge_now(void)
 {
-	u64 start, ticks, polls = 0;
-	u32 lapic;
+	struct edge e;
+
+	e.tsc = rdtsc();
+	outb(PORT_PIT_MODE, PIT_LATCH);
+	e.lapic = lapic_count_elapsed();
+	e.width = rdtsc() - e.tsc;
+	e.tsc += e.width / 2;
+	e.pit = inb(PORT_PIT2);
+	e.pit |= (u32)inb(PORT_PIT2) << 8;
+	return e;
+}
+
+// The sharpest of some, none of them before the PIT has come down to `below`.
+static struct edge sharpest(u32 below)
+{
+	struct edge best = {.width = ~0ull}, e;
+	u64 polls = 0;
+
+	for (unsigned i = 0; i < EDGE_TRIES;) {
+		e = edge_now();
+		if (e.pit > below) {
+			if (++polls > POLL_LIMIT)
+				panic("time: the PIT does not count");
+			continue;
+		}
+		if (e.width < best.width)
+			best = e;
+		i++;
+	}
+	return best;
+}
+
+// Returns how far it may be wrong, in parts per million; more than a million: nothing was measured.
+static u64 measure(struct sample *s)
+{
+	struct edge a, b;
+	u64 ticks, counts;
 
 	outb(PORT_GATE, (u8)((inb(PORT_GATE) & ~GATE_SPEAKER) | GATE_ON));
 	outb(PORT_PIT_MODE, PIT_MODE_ONE_SHOT);
-	outb(PORT_PIT2, PIT_COUNT & 0xff);
+	outb(PORT_PIT2, PIT_START & 0xff);
 	lapic_count_start();
-	outb(PORT_PIT2, PIT_COUNT >> 8); // starts counting
-	start = rdtsc();
-	while (!(inb(PORT_GATE) & GATE_OUT))
-		if (++polls > POLL_LIMIT)
-			return false;
-	ticks = rdtsc() - start;
-	lapic = lapic_count_elapsed();
-	s->tsc_khz = ticks * PIT_HZ / PIT_COUNT / 1000;
-	s->lapic_hz = (u64)lapic * PIT_HZ / PIT_COUNT;
-	return true;
+	outb(PORT_PIT2, PIT_START >> 8); // starts counting
+	a = sharpest(PIT_START);
+	b = sharpest(PIT_START - PIT_WINDOW);
+	if ((inb(PORT_GATE) & GATE_OUT) || a.pit <= b.pit)
+		return ~0ull; // it has come round
+	ticks = b.tsc - a.tsc;
+	counts = a.pit - b.pit;
+	s->tsc_khz = ticks * PIT_HZ / counts / 1000;
+	s->lapic_hz = (u64)(b.lapic - a.lapic) * PIT_HZ / counts;
+	return (a.width + b.width) * 1000000 / ticks + 1000000 / counts;
 }
 
 static bool agree(u64 a, u64 b)
@@ -78,16 +123,20 @@ static bool agree(u64 a, u64 b)
 static struct sample calibrate(void)
 {
 	struct sample best = {0, 0}, s;
+	u64 best_error = ~0ull;
 
-	for (unsigned i = 0; i < PIT_TRIES; i++) {
-		if (!measure(&s))
-			panic("time: the PIT does not count");
-		if (best.tsc_khz && agree(s.tsc_khz, best.tsc_khz) && agree(s.lapic_hz, best.lapic_hz))
-			return s.tsc_khz < best.tsc_khz ? s : best;
-		if (!best.tsc_khz || s.tsc_khz < best.tsc_khz)
+	for (unsigned i = 0; i < PIT_TRIES && best_error > ERROR_PPM; i++) {
+		u64 error = measure(&s);
+
+		if (error < best_error) {
 			best = s;
+			best_error = error;
+		}
 	}
-	log_warn("time: calibration is noisy, using the lowest of %d measurements", PIT_TRIES);
+	if (best_error == ~0ull)
+		panic("time: the PIT comes round before it can be read");
+	if (best_error > AGREE_PPM)
+		log_warn("time: calibration is noisy, up to %lu ppm off", best_error);
 	return best;
 }
 
