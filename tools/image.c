@@ -45,7 +45,7 @@ static void inspect_bzimage(struct image *img, const u8 *d, size_t size)
 		img->wrong = "bzImage of a boot protocol before 2.10";
 	else if (!(d[BZ_LOADFLAGS] & BZ_LOADED_HIGH))
 		img->wrong = "zImage, which loads low";
-	else if (size < setup * SECTOR + (u64)le32(d + BZ_SYSSIZE) * 16)
+	else if (size + 15 < setup * SECTOR + (u64)le32(d + BZ_SYSSIZE) * 16) // a multiple of 16, rounded up
 		img->wrong = "bzImage that is cut short";
 	img->cmdline_max = le32(d + BZ_CMDLINE_SIZE);
 	img->run_bytes = le32(d + BZ_INIT_SIZE);

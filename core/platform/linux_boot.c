@@ -113,6 +113,8 @@ static enum status parse(struct guest_boot *b, struct header *out)
 	if (out->kernel_bytes <= ENTRY_64)
 		return FAIL(b, ST_INVALID, "corrupt header: kernel of %llu bytes",
 			    (unsigned long long)out->kernel_bytes);
+	if (out->setup_bytes < b->image_size && out->setup_bytes + out->kernel_bytes - b->image_size < 16)
+		out->kernel_bytes = b->image_size - out->setup_bytes; // syssize is rounded up
 	if (out->setup_bytes + out->kernel_bytes > b->image_size)
 		return FAIL(b, ST_INVALID, "kernel image truncated: %llu bytes of %llu",
 			    (unsigned long long)b->image_size,
