@@ -94,6 +94,7 @@ struct vcpu_page {
 	u64 uart_lsr;
 	u8 uart_buffer[UART_BUFFER];
 	u64 reflect[6];          // exception frame of a fault being reflected: error RIP CS RFLAGS RSP SS
+	u8 popf_special[256];    // by bits 8 to 15 of a flags word: nonzero if POPF of it is the emulator's (TF, IOPL)
 	u64 counter[16];         // debug counters written by translated code (block executions and the like)
 	u64 uart_msr, uart_iir, uart_iir_read, uart_iir_sent, uart_event;
 	u64 invlpg_exits; // 0: INVLPG of a lower-half address has nothing to do (nothing out of sync, no translated code there)
@@ -102,6 +103,7 @@ struct vcpu_page {
 	// return is its own; at first, and when that block is dropped, the common dispatch.
 	u64 returns[RETURNS] __attribute__((aligned(RETURNS_OFFSET)));
 };
+#define POPF_SPECIAL(i) (((i) & 0x31) != 0)
 _Static_assert(sizeof(struct vcpu_page) <= 4096, "vcpu_page is one page");
 _Static_assert(offsetof(struct vcpu_page, returns) == RETURNS_OFFSET, "the return cache is the page's second half");
 

@@ -15,6 +15,7 @@
 #define CONDITION_IO 2
 #define DR6_CLEAR 0xffff0ff0ull
 #define DR6_EVENTS 0xe00full // B0 to B3, BD, BS, BT
+#define DR6_HITS 0xfull
 #define LAST_OWN_SLOT 272    // machine/mm/layout.h
 
 // An aligned breakpoint of at most 8 bytes does not cross a slot's end.
@@ -52,9 +53,10 @@ void debug_leave(const struct vcpu *v)
 		write_dr7(DR7_OFF);
 }
 
-// Bits stay set until the guest clears them; the machine's go, so that no other event shows them again.
+// The hits of this exception replace those of the last, the other bits stay set until the guest clears them; the machine's go,
+// so that no other event shows them again.
 void debug_exception(struct vcpu *v)
 {
-	v->cpu.dr[6] |= read_dr6() & DR6_EVENTS;
+	v->cpu.dr[6] = (v->cpu.dr[6] & ~DR6_HITS) | (read_dr6() & DR6_EVENTS);
 	write_dr6(DR6_CLEAR);
 }

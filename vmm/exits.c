@@ -68,6 +68,10 @@ static bool emulate(struct vcpu *v)
 		struct x86_fault fault = v->emul.fault;
 
 		vcpu_inject(v, &fault, false, false);
+	} else if (r != EMUL_UNSUPPORTED && unlikely(v->emul.trap)) {
+		struct x86_fault debug = {.vector = VEC_DB};
+
+		vcpu_inject(v, &debug, false, false);
 	}
 	return r != EMUL_UNSUPPORTED;
 }
@@ -228,20 +232,13 @@ static void exception(struct vcpu *v)
 	regs_from_machine(v, true);
 	count_site(v, EXIT_EXCEPTION, v->cpu.rip);
 	if (vector == VEC_GP || (vector == VEC_UD && cpu_cpl(&v->cpu) == 0)) {
-		struct emul *e = &v->emul;
-		enum emul_result r;
+		bool done;
 
-		regs_segments_in(v);
-		v->cpu.interrupt_shadow = false;
-		e->sysenter_known = vector == VEC_GP; // its code segment is 0: what has no SYSENTER raises #UD
-		r = emul_step(e);
-		e->sysenter_known = false;
-		v->emulated++;
-		if (r == EMUL_FAULT)
-			fault = e->fault;
-		else if (r != EMUL_UNSUPPORTED)
-			return;
-		vcpu_inject(v, &fault, false, false);
+		v->emul.sysenter_known = vector == VEC_GP; // its code segment is 0: what has no SYSENTER raises #UD
+		done = emulate(v);
+		v->emul.sysenter_known = false;
+		if (!done)
+			vcpu_inject(v, &fault, false, false);
 		return;
 	}
 	if (vector == VEC_DB)
@@ -278,7 +275,9 @@ static void syscall_exit(struct vcpu *v)
 		syscall_refused(v, compat);
 		return;
 	}
-	c->rflags = ((flags & (RFL_ARITH | RFL_DF | RFL_AC | RFL_ID | RFL_NT)) | (p->vif & RFL_IF) | RFL_FIXED) & ~c->sfmask;
+	c->rflags = ((flags & (RFL_ARITH | RFL_TF | RFL_DF | RFL_AC | RFL_ID | RFL_NT)) | (p->vif & RFL_IF) | (c->rflags & RFL_IOPL)) &
+		    ~c->sfmask;
+	c->rflags |= RFL_FIXED;
 	c->rip = compat ? c->cstar : c->lstar;
 	c->seg[SEG_SS].attr &= ~(3u << 5);
 	c->seg[SEG_CS].attr = 3u << 5;

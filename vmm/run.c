@@ -28,11 +28,33 @@ static void devices_advance(struct vcpu *v, u64 now)
 		platform_advance(p, now);
 }
 
+static bool nmi_due(const struct vcpu *v)
+{
+	return platform_nmi_pending(&v->vm->platform) && !v->cpu.nmi_blocked;
+}
+
+static void deliver_nmi(struct vcpu *v)
+{
+	struct x86_fault event = {.vector = VEC_NMI};
+
+	if (v->in_machine) {
+		regs_from_machine(v, false);
+		v->resume_raw = false;
+	}
+	if (v->cpu.interrupt_shadow)
+		return;
+	platform_take_nmi(&v->vm->platform);
+	v->cpu.halted = false;
+	vcpu_inject(v, &event, false, true);
+}
+
 // Brings the vCPU to architectural state and delivers an interrupt if it accepts one.
 static void deliver(struct vcpu *v, u64 now)
 {
 	struct vcpu_page *page = v->gate.page;
 
+	if (unlikely(nmi_due(v)))
+		deliver_nmi(v);
 	if (!platform_interrupt_pending(&v->vm->platform)) {
 		page->pending = 0;
 		return;
@@ -131,7 +153,7 @@ static void attend(struct vcpu *v)
 	platform_take_eoi(p);
 	console_pass_input(v);
 	devices_advance(v, now);
-	if (v->cpu.halted && !(platform_interrupt_pending(p) && (v->cpu.rflags & RFL_IF))) {
+	if (v->cpu.halted && !(platform_interrupt_pending(p) && (v->cpu.rflags & RFL_IF)) && !nmi_due(v)) {
 		leave(v, LEAVE_HALTED);
 		return;
 	}
@@ -154,12 +176,26 @@ static bool interrupt_due(const struct vcpu *v)
 {
 	const struct vcpu_page *page = v->gate.page;
 
-	return page->pending && ((v->in_machine ? page->vif : v->cpu.rflags) & RFL_IF);
+	return (page->pending && ((v->in_machine ? page->vif : v->cpu.rflags) & RFL_IF)) || unlikely(nmi_due(v));
+}
+
+// What translated code and the gate know nothing of: single steps, breakpoints on kernel code, IOPL, the end of an NMI's
+// handler, and (the gate) a SYSCALL that leaves TF, DF, NT or AC as they are. The emulator runs the kernel then.
+static bool is_special(const struct x86_cpu *c)
+{
+	return (c->rflags & RFL_IOPL) || c->nmi_blocked || emul_code_breakpoints(c);
+}
+
+#define SYSCALL_CLEARS (RFL_TF | RFL_DF | RFL_NT | RFL_AC)
+
+static bool gate_serves(const struct x86_cpu *c)
+{
+	return !is_special(c) && (c->sfmask & SYSCALL_CLEARS) == SYSCALL_CLEARS && !(c->dr[7] & 0xff);
 }
 
 static bool runs_translated(const struct x86_cpu *c)
 {
-	return cpu_cpl(c) == 0 && cpu_long_mode(c) && (c->cr0 & CR0_PG) && !(c->rflags & RFL_TF);
+	return cpu_cpl(c) == 0 && cpu_long_mode(c) && (c->cr0 & CR0_PG) && !(c->rflags & RFL_TF) && !is_special(c);
 }
 
 // Emulates until translated or user code can run. False: the VM ended, halted or is to be looked after first.
@@ -185,7 +221,7 @@ static bool prepare(struct vcpu *v)
 			}
 		}
 		vcpu_emulate(v);
-		if ((c->rflags & RFL_IF) && v->gate.page->pending)
+		if (((c->rflags & RFL_IF) && v->gate.page->pending) || unlikely(nmi_due(v)))
 			return false;
 	}
 	return false;
@@ -196,6 +232,11 @@ static void refresh_cache_addresses(struct vcpu *v)
 {
 	u64 generation = bt_generation(v->vm->bt);
 
+	if (unlikely(!gate_serves(&v->cpu))) {
+		v->cache_generation = ~0ull;
+		v->gate.trust->lstar_tc = v->gate.trust->reflect_handler = 0;
+		return;
+	}
 	if (generation == v->cache_generation)
 		return;
 	v->cache_generation = generation;

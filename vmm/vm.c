@@ -357,6 +357,8 @@ static void start_vcpu(struct vm *vm)
 	memset(v->fpu, 0, sizeof(v->fpu));
 	memcpy(v->fpu, &fcw, sizeof(fcw));
 	memcpy(v->fpu + 24, &mxcsr, sizeof(mxcsr));
+	for (unsigned i = 0; i < sizeof(v->gate.page->popf_special); i++)
+		v->gate.page->popf_special[i] = POPF_SPECIAL(i);
 	v->emul = (struct emul){.cpu = &v->cpu, .ports = &vmm_emul_ports, .ctx = v};
 	v->in_machine = false;
 	v->segments_live = true;

@@ -179,23 +179,23 @@ static void event_check_tail(struct bt_emit *e, const struct bt_insn *in, unsign
 					     .spilled = (u8)spilled});
 }
 
-// TF would trap inside the cache: the emulator does that one. Everything up to the real POPFQ can be taken back.
+// TF would trap inside the cache, and IOPL is the emulator's: it does those. Everything up to the real POPFQ can be taken back.
 static void emit_popf(struct bt_emit *e, const struct bt_insn *in)
 {
-	u32 no_tf, masked, quiet;
+	u32 plain, masked, quiet;
 
 	start(e, in);
 	bt_spill(e, R_RAX);
 	before(e, in, SP_A);
 	bt_spill(e, R_RCX);
 	before(e, in, SP_AC);
-	bt_put(e, "\x48\x8b\x04\x24", 4); // mov rax, [rsp]
-	isolate_if_tf(e);
-	bt_put(e, "\x8d\x0c\x09", 3); // lea ecx, [rcx + rcx]
-	bt_put(e, "\x0f\xb6\xc9", 3); // movzx ecx, cl: TF alone
-	no_tf = bt_short_jump(e, 0xe3);
+	bt_put(e, "\x0f\xb6\x4c\x24\x01", 5); // movzx ecx, byte [rsp + 1]
+	bt_lea_field(e, R_RAX, FIELD(popf_special));
+	bt_put(e, "\x0f\xb6\x0c\x08", 4); // movzx ecx, byte [rax + rcx]
+	plain = bt_short_jump(e, 0xe3);
 	tail_emulate(e, in, -1, SP_AC, 0);
-	bt_here(e, no_tf);
+	bt_here(e, plain);
+	bt_put(e, "\x48\x8b\x04\x24", 4); // mov rax, [rsp]
 	isolate_if_tf(e);
 	bt_put(e, "\x8d\x0c\x8d\0\0\0\0", 7); // lea ecx, [rcx * 4]: the guest's new IF
 	bt_load(e, R_RAX, FIELD(vif));
@@ -483,7 +483,9 @@ static void emit_iret_user(struct bt_emit *e, const struct bt_insn *in)
 {
 	bt_put(e, "\x24\x03\x3c\x03", 4); // and al, 3; cmp al, 3
 	tail_emulate(e, in, 5, SP_AC, 0);
-	bt_put(e, "\x8b\x44\x24\x10", 4); // mov eax, [rsp + 16]
+	bt_put(e, "\x8b\x44\x24\x10\xa9", 5); // mov eax, [rsp + 16]; test eax, ...
+	bt_put32(e, (u32)RFL_IOPL);
+	tail_emulate(e, in, 5, SP_AC, 0);
 	bt_load(e, R_RCX, FIELD(vif));
 	bt_store(e, FIELD(old_vif), R_RCX);
 	load_vif(e, in, SP_AC);

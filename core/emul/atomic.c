@@ -32,6 +32,7 @@ enum emul_result emu_op_cmpxchg(struct emu *x)
 
 	if (emu_is_mem(x, 0)) {
 		TRY(emu_linear(x, emu_segment(x, 0), emu_offset(x, 0), bits / 8, EMUL_RMW, &linear));
+		emu_watch(x, linear, bits / 8, true);
 		TRY(x->p->cmpxchg(x->ctx, linear, &seen, &src, bits / 8, &done, &x->e->fault));
 		if (done)
 			seen = acc;
@@ -62,6 +63,7 @@ enum emul_result emu_op_cmpxchg8b(struct emu *x)
 	if (wide && emu_misaligned16(x, 0))
 		return emu_gp0(x);
 	TRY(emu_linear(x, emu_segment(x, 0), emu_offset(x, 0), 2 * half, EMUL_RMW, &linear));
+	emu_watch(x, linear, 2 * half, true);
 	TRY(x->p->cmpxchg(x->ctx, linear, old, next, 2 * half, &done, &x->e->fault));
 	x->cpu->rflags = (x->cpu->rflags & ~RFL_ZF) | flag_if(done, RFL_ZF);
 	if (!done) {

@@ -308,6 +308,8 @@ enum emul_result emul_deliver(struct emul *e, const struct x86_fault *event, boo
 	d.ext = soft ? 0 : 1;
 	if (event->vector == VEC_PF && !soft && !external)
 		e->cpu->cr2 = event->cr2;
+	if (event->vector == VEC_DB && !soft && !external)
+		e->cpu->dr[7] &= ~DR7_GD;
 	if (!(e->cpu->cr0 & CR0_PE))
 		return deliver_real(&x, &d);
 	TRY(read_gate(&x, &d));

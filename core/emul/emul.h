@@ -70,10 +70,15 @@ struct emul {
 	u8 length;    // of the instruction last decoded
 	u16 mnemonic; // ZydisMnemonic of it
 	u64 count;    // instructions completed
+	u32 trap;     // not 0: a debug trap, already in DR6, is to be delivered after the instruction just completed
+	u32 held;     // hits that MOV SS put off
 };
 
 // Executes the instruction at cpu->rip. Honours cpu->efer/cr0/CS for the mode.
 enum emul_result emul_step(struct emul *e);
+
+// May an instruction of the half of the address space that RIP is in be at a breakpoint? Who runs code by other means asks.
+bool emul_code_breakpoints(const struct x86_cpu *cpu);
 
 // Delivers exception or interrupt `vector` through the guest's IDT (gates, stack switch, IST, TSS, frames: SDM 3A 6.12-6.14).
 // soft: INT n / INT3 / INTO (DPL check, return RIP already advanced by caller). EMUL_FAULT: a fault during delivery is in e->fault.

@@ -18,6 +18,7 @@ struct emu {
 	enum insn_mode mode; // of the code segment
 	bool shadow;         // this instruction starts an interrupt shadow
 	bool keep_rf;        // it loaded RF itself
+	u32 hits;            // data breakpoints it has met
 	struct insn in;
 };
 
@@ -147,6 +148,24 @@ enum emul_result emu_gate_jmp(struct emu *x, u16 sel), emu_gate_call(struct emu 
 
 u64 emu_flags_mask(const struct emu *x, unsigned bytes); // RFLAGS bits that POPF and IRET may change here
 void emu_div_u128(u64 hi, u64 lo, u64 by, u64 *quotient, u64 *remainder);
+
+// Debugging (debug.c).
+#define DR6_FIXED 0xffff0ff0ull
+#define DR6_HITS 0xfu
+#define DR6_BD BIT(13)
+#define DR6_BS (1u << 14)
+#define DR7_ENABLES 0xff
+#define DR7_GD BIT(13)
+void emu_debug_status(struct x86_cpu *c, u32 hits); // DR6: the hits of this #DB replace those of the last
+enum emul_result emu_code_breakpoint(struct emu *x);
+void emu_data_breakpoint(struct emu *x, u64 linear, unsigned len, bool write);
+void emu_debug_trap(struct emu *x, bool stepping); // the instruction is done
+
+static inline void emu_watch(struct emu *x, u64 linear, unsigned len, bool write)
+{
+	if (unlikely(x->cpu->dr[7] & DR7_ENABLES))
+		emu_data_breakpoint(x, linear, len, write);
+}
 
 // Handlers by subject; see the table in step.c.
 emu_alu emu_alu_of(ZydisMnemonic m); // ADD, OR, ... of arith.c

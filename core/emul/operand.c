@@ -166,6 +166,7 @@ enum emul_result emu_read(struct emu *x, unsigned seg, u64 offset, void *buf, un
 	u64 linear;
 
 	TRY(emu_linear(x, seg, offset, len, kind, &linear));
+	emu_watch(x, linear, len, false);
 	return x->p->read(x->ctx, linear, buf, len, kind, &x->e->fault);
 }
 
@@ -174,6 +175,7 @@ enum emul_result emu_write(struct emu *x, unsigned seg, u64 offset, const void *
 	u64 linear;
 
 	TRY(emu_linear(x, seg, offset, len, EMUL_WRITE, &linear));
+	emu_watch(x, linear, len, true);
 	return x->p->write(x->ctx, linear, buf, len, EMUL_WRITE, &x->e->fault);
 }
 
@@ -255,6 +257,7 @@ enum emul_result emu_rmw_at(struct emu *x, unsigned seg, u64 offset, unsigned bi
 	u64 linear, v = 0, next, result_flags = *flags;
 
 	TRY(emu_linear(x, seg, offset, bits / 8, EMUL_RMW, &linear));
+	emu_watch(x, linear, bits / 8, true);
 	if (locked)
 		return locked_update(x, linear, bits, f, src, old, flags);
 	TRY(x->p->read(x->ctx, linear, &v, bits / 8, EMUL_READ | EMUL_RMW, &x->e->fault));

@@ -345,7 +345,7 @@ static enum emul_result fetch_and_decode(struct emu *x)
 	}
 }
 
-static enum emul_result finish(struct emu *x)
+static enum emul_result finish(struct emu *x, bool stepping)
 {
 	struct x86_cpu *c = x->cpu;
 	bool halts = x->in.d.mnemonic == ZYDIS_MNEMONIC_HLT;
@@ -355,12 +355,14 @@ static enum emul_result finish(struct emu *x)
 	if (!x->keep_rf)
 		c->rflags &= ~RFL_RF;
 	x->e->count++;
+	emu_debug_trap(x, stepping);
 	return halts ? EMUL_HALT : EMUL_OK;
 }
 
 enum emul_result emul_step(struct emul *e)
 {
 	struct emu x; // ~1 KiB, most of it the decoder's: not cleared
+	bool stepping = e->cpu->rflags & RFL_TF;
 	enum emul_result r;
 
 	x.e = e;
@@ -370,8 +372,12 @@ enum emul_result emul_step(struct emul *e)
 	x.mode = code_mode(e->cpu);
 	x.shadow = false;
 	x.keep_rf = false;
+	x.hits = 0;
+	e->trap = 0;
 	e->length = 0;
 	e->mnemonic = ZYDIS_MNEMONIC_INVALID;
+	if (unlikely(e->cpu->dr[7] & DR7_ENABLES))
+		TRY(emu_code_breakpoint(&x));
 	TRY(fetch_and_decode(&x));
 	e->length = x.in.length;
 	e->mnemonic = (u16)x.in.d.mnemonic;
@@ -381,5 +387,5 @@ enum emul_result emul_step(struct emul *e)
 	if (x.mode != INSN_MODE_64) // EIP runs on past 64 KiB also in 16-bit code: the limit stops it
 		x.next &= 0xffffffff;
 	r = table[x.in.d.mnemonic](&x);
-	return r == EMUL_OK ? finish(&x) : r;
+	return r == EMUL_OK ? finish(&x, stepping) : r;
 }

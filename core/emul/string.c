@@ -101,6 +101,7 @@ static enum emul_result string_ins(struct emu *x, unsigned bytes)
 
 	TRY(emu_linear(x, SEG_ES, at, bytes, EMUL_WRITE, &linear));
 	TRY(x->p->in(x->ctx, (u16)x->cpu->gpr[R_RDX], bytes, &v));
+	emu_watch(x, linear, bytes, true);
 	TRY(x->p->write(x->ctx, linear, &v, bytes, EMUL_WRITE, &x->e->fault));
 	index_step(x, R_RDI, bytes);
 	return EMUL_OK;

@@ -8,10 +8,7 @@
 #define CR0_KNOWN (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
 #define CR3_RESERVED (~PTE_ADDR & ~0xfffull) // above the physical-address width; bit 63 apart
 #define CR3_NOFLUSH BIT(63)
-#define DR6_FIXED 0xffff0ff0ull
 #define DR6_WRITABLE 0xe00full
-#define DR6_BD BIT(13)
-#define DR7_GD BIT(13)
 #define DR7_FIXED BIT(10)
 #define DR7_WRITABLE 0xffff23ffull
 

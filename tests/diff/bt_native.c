@@ -650,6 +650,8 @@ static bool run_once(const struct variant *v, u64 seed)
 	if (!v->small)
 		make_translator(v);
 	memset(PAGE_AT, 0, offsetof(struct vcpu_page, returns)); // the translator has filled in the rest
+	for (unsigned i = 0; i < sizeof(PAGE_AT->popf_special); i++)
+		PAGE_AT->popf_special[i] = POPF_SPECIAL(i);
 	PAGE_AT->pending = v->pending;
 	PAGE_AT->kernel_gs_base = h.cpu.kernel_gs_base;
 	PAGE_AT->guest_cr2 = h.cpu.cr2;
