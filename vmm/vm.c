@@ -381,6 +381,8 @@ static bool start(struct vm *vm, char *error, size_t error_size)
 	create_platform(vm);
 	if (!load_kernel(vm, error, error_size))
 		return false;
+	if (!(vm->vcpu.cpu.efer & EFER_LMA))
+		platform_start_timer(&vm->platform, time_ns());
 	vcpu_load_root(&vm->vcpu);
 	return vm->state != VM_ENDED;
 }

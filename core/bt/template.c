@@ -459,7 +459,9 @@ static void emit_sysret(struct bt_emit *e, const struct bt_insn *in)
 	before(e, in, SP_ASP);
 	bt_put(e, "\x48\x89\xc8\x48\xc1\xe8\x2f", 7); // mov rax, rcx; shr rax, 47
 	tail_emulate(e, in, 5, SP_ASP, 0);               // not in the lower half
-	bt_put(e, "\x44\x89\xd8", 3);                 // mov eax, r11d
+	bt_put(e, "\x44\x89\xd8\xa9", 4);             // mov eax, r11d; test eax, TF | IOPL
+	bt_put32(e, (u32)(RFL_TF | RFL_IOPL));
+	tail_emulate(e, in, 5, SP_ASP, 0);
 	bt_store(e, FIELD(frame[0]), R_RCX);
 	bt_store_imm(e, FIELD(frame[1]), e->bt->config.user_cs);
 	bt_put8(e, 0x25); // and eax, what SYSRET loads

@@ -77,12 +77,15 @@ static bool enters_handler(const struct emu *x)
 	case ZYDIS_MNEMONIC_INT3:
 	case ZYDIS_MNEMONIC_INTO:
 		return true;
-	case ZYDIS_MNEMONIC_SYSCALL:
-	case ZYDIS_MNEMONIC_SYSENTER:
-		return !(x->cpu->rflags & RFL_TF);
 	default:
 		return false;
 	}
+}
+
+// SYSCALL and SYSRET step by the TF that they leave, so that a step over a system call ends behind it in user code.
+static bool steps_by_new_tf(const struct emu *x)
+{
+	return x->in.d.mnemonic == ZYDIS_MNEMONIC_SYSCALL || x->in.d.mnemonic == ZYDIS_MNEMONIC_SYSRET;
 }
 
 // MOV SS and POP SS put off their own debug trap to the end of the next instruction, and have no step.
@@ -96,6 +99,8 @@ void emu_debug_trap(struct emu *x, bool stepping)
 		e->held = hits;
 		return;
 	}
+	if (steps_by_new_tf(x))
+		stepping = x->cpu->rflags & RFL_TF;
 	if (stepping && !enters_handler(x))
 		hits |= DR6_BS;
 	if (hits)

@@ -6,6 +6,7 @@
 #include "core/platform/elf_boot.h"
 #include "core/platform/linux_boot.h"
 
+#define VECTOR_CODE 0x500
 #define E820_RAM 1
 #define E820_RESERVED 2
 #define DESC_CODE64 0x00af9b000000ffff
@@ -62,6 +63,30 @@ void boot_set_cpu(struct x86_cpu *cpu, u64 gdt, u64 cr3)
 	cpu->apic_base = 0xfee00900;
 	cpu->mtrr_def = 0xc06; // on, fixed ranges on, write-back
 	cpu->xcr0 = 1;
+	cpu->misc_enable = 1; // fast strings
+}
+
+// What firmware leaves in the first page for kernels that go to real mode: 256 vectors to code of ours at 0x500 that does no
+// more than acknowledge (the timer's counts ticks at 0x46c).
+void boot_write_vectors(const struct guest_boot *b)
+{
+	static const u8 code[] = {
+		0xcf,							  // 0x00 iret
+		0x50, 0xb0, 0x20, 0xe6, 0xa0, 0xe6, 0x20, 0x58, 0xcf, // 0x01 slave: push ax; mov al, 20h; out a0h; out 20h; pop ax; iret
+		0x50, 0xb0, 0x20, 0xe6, 0x20, 0x58, 0xcf,	      // 0x0a master
+		0x1e, 0x50, 0x31, 0xc0, 0x8e, 0xd8, 0x66, 0xff, 0x06, 0x6c, 0x04, // 0x11 timer: push ds; push ax; xor ax, ax;
+		0xb0, 0x20, 0xe6, 0x20, 0x58, 0x1f, 0xcf, // mov ds, ax; inc dword [46ch]; mov al, 20h; out 20h; pop ax; pop ds; iret
+	};
+	u32 vector[256];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(vector); i++) {
+		unsigned at = i == 8 ? 0x11 : i > 8 && i < 16 ? 0x0a : i >= 0x70 && i < 0x78 ? 0x01 : 0;
+
+		vector[i] = VECTOR_CODE << 12 | at; // segment and offset
+	}
+	b->zero(b->ctx, 0, PAGE_SIZE);
+	b->write(b->ctx, 0, vector, sizeof(vector));
+	b->write(b->ctx, VECTOR_CODE, code, sizeof(code));
 }
 
 enum status guest_boot_load(struct guest_boot *b, struct x86_cpu *cpu)

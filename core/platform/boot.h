@@ -56,6 +56,8 @@ unsigned boot_memory_map(const struct guest_boot *b, struct guest_range out[BOOT
 // The state after reset as far as no protocol says more, with flat segments by BOOT_CS and BOOT_DS: 64-bit code with paging
 // at `cr3`, or (cr3 0) 32-bit code without.
 void boot_set_cpu(struct x86_cpu *cpu, u64 gdt, u64 cr3);
+// What real mode finds in page 0, for kernels that start in 32-bit mode.
+void boot_write_vectors(const struct guest_boot *b);
 // Writes the GDT, BOOT_GDT_BYTES, that goes with it.
 void boot_write_gdt(const struct guest_boot *b, u64 gdt, bool long_mode);
 

@@ -196,6 +196,7 @@ enum status elf_boot_load(struct guest_boot *b, struct x86_cpu *cpu)
 	if (b->ramdisk_size)
 		b->write(b->ctx, b->ramdisk_gpa, b->ramdisk, b->ramdisk_size);
 	b->zero(b->ctx, area, AT_CMDLINE);
+	boot_write_vectors(b);
 	boot_write_gdt(b, area + AT_GDT, false);
 	if (k.entered == KERNEL_MULTIBOOT)
 		write_multiboot(b, area);

@@ -238,6 +238,8 @@ enum status linux_boot_load(struct guest_boot *b, struct x86_cpu *cpu)
 	write_params(b, &h);
 	if (h.entry_64)
 		write_tables(b);
+	else
+		boot_write_vectors(b);
 	boot_write_gdt(b, GDT_GPA, h.entry_64);
 	set_cpu(b, &h, cpu);
 	return ST_OK;

@@ -31,6 +31,16 @@ void platform_init(struct platform *p, const struct platform_config *c)
 	p->port_92 = 0x02; // A20 open
 }
 
+void platform_start_timer(struct platform *p, u64 now)
+{
+	static const u8 mode_3_both_bytes = 0x36, all_but_timer_and_cascade = 0xfa;
+
+	pit_write(&p->pit, now, 0x43, mode_3_both_bytes);
+	pit_write(&p->pit, now, 0x40, 0);
+	pit_write(&p->pit, now, 0x40, 0);
+	pic_write(&p->pic, 0x21, all_but_timer_and_cascade);
+}
+
 // --- wiring ---
 
 static void set_line(struct platform *p, unsigned gsi, bool level)

@@ -63,6 +63,9 @@ struct platform {
 
 void platform_init(struct platform *p, const struct platform_config *c);
 
+// As firmware leaves it for real mode: the timer runs (18.2 Hz) and its interrupt is unmasked.
+void platform_start_timer(struct platform *p, u64 now);
+
 // len 1, 2 or 4. Unknown ports read all ones and drop writes.
 u32 platform_in(struct platform *p, u64 now, u16 port, unsigned len);
 void platform_out(struct platform *p, u64 now, u16 port, unsigned len, u32 value);

@@ -42,6 +42,7 @@ struct x86_cpu {
 	u64 sysenter_cs, sysenter_esp, sysenter_eip;
 	u64 pat, tsc_aux, apic_base, mtrr_def;
 	u64 xcr0;
+	u64 mce[40], misc_enable; // machine-check banks: CTL, STATUS, ADDR, MISC of each
 	bool halted;
 	bool interrupt_shadow; // STI or MOV SS executed: no interrupt before the next instruction
 	bool nmi_blocked;

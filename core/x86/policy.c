@@ -456,6 +456,8 @@ struct msr_row {
 };
 
 #define MSR_MTRR_DEF_TYPE 0x2ff
+#define MSR_MISC_ENABLE 0x1a0
+#define MSR_MC0_CTL 0x400
 #define WB_EACH 0x0606060606060606ull
 #define MTRR_CAPS 0x508 // 8 variable ranges, fixed ranges, write-combining: as QEMU's
 #define HWCR_TSC_FREQ_SEL BIT(24)
@@ -482,7 +484,7 @@ static const struct msr_row msrs[] = {
 	{0x179, 0x179, READONLY, MCG_CTL_P | MCG_CAP_BANKS, "MCG_CAP", "ten banks, as QEMU's"},
 	{0x17a, 0x17a, CONSTANT, 0, "MCG_STATUS", "never a machine check"},
 	{0x17b, 0x17b, CONSTANT, ~0ull, "MCG_CTL", "all banks on"},
-	{0x1a0, 0x1a0, CONSTANT, 1, "MISC_ENABLE", "fast strings; no enhanced speed step, no MONITOR"},
+	{0x1a0, 0x1a0, STATE, 1, "MISC_ENABLE", "kept, without effect; fast strings at reset, no MONITOR"},
 	{0x1d9, 0x1d9, CONSTANT, 0, "DEBUGCTL", "no branch records, no block step"},
 	{0x1db, 0x1de, READONLY, 0, "LASTBRANCH*", "no branch records"},
 	{0x200, 0x20f, CONSTANT, 0, "MTRR_PHYS*", "no variable range in use; caching is the machine's"},
@@ -492,7 +494,7 @@ static const struct msr_row msrs[] = {
 	{0x268, 0x26f, CONSTANT, WB_EACH, "MTRR_FIX4K", "firmware tables in RAM"},
 	{0x277, 0x277, STATE, 0, "PAT", "virtual; types are checked"},
 	{0x2ff, 0x2ff, STATE, 0, "MTRR_DEF_TYPE", "write-back by default"},
-	{0x400, 0x400 + 4 * MCG_CAP_BANKS - 1, CONSTANT, 0, "MCi_*", "banks that never report"},
+	{0x400, 0x400 + 4 * MCG_CAP_BANKS - 1, STATE, 0, "MCi_*", "kept; banks that never report"},
 	{0x6e0, 0x6e0, CALLER, 0, "TSC_DEADLINE", "the virtual LAPIC's, by configuration"},
 	{0x800, 0x8ff, CALLER, 0, "x2APIC", "the virtual LAPIC's, by configuration"},
 	{0xda0, 0xda0, FAULT, 0, "XSS", "XSAVES is hidden"},
@@ -526,7 +528,11 @@ static const struct msr_row *find(u32 msr)
 // Where a STATE MSR lives, or NULL.
 static u64 *state_slot(struct x86_cpu *cpu, u32 msr)
 {
+	if (msr >= MSR_MC0_CTL && msr < MSR_MC0_CTL + ARRAY_SIZE(cpu->mce))
+		return &cpu->mce[msr - MSR_MC0_CTL];
 	switch (msr) {
+	case MSR_MISC_ENABLE:
+		return &cpu->misc_enable;
 	case MSR_SYSENTER_CS:
 		return &cpu->sysenter_cs;
 	case MSR_SYSENTER_ESP:
@@ -606,9 +612,19 @@ static bool new_efer(const struct x86_cpu *cpu, u64 *value)
 	return true;
 }
 
+// A bank's CTL is all or nothing (Linux leaves bit 10 or bit 0 out on some AMD CPUs), its STATUS can only be cleared.
+static bool valid_bank(unsigned reg, u64 value)
+{
+	if (reg == 0)
+		return value == 0 || (value | BIT(10) | 1) == ~0ull;
+	return reg != 1 || value == 0;
+}
+
 // Checks a STATE write and brings it into the form that is stored.
 static bool acceptable(const struct x86_cpu *cpu, u32 msr, u64 *value)
 {
+	if (msr >= MSR_MC0_CTL && msr < MSR_MC0_CTL + ARRAY_SIZE(cpu->mce))
+		return valid_bank(msr & 3, *value);
 	switch (msr) {
 	case MSR_EFER:
 		return new_efer(cpu, value);
