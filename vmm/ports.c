@@ -274,6 +274,24 @@ static void port_set_xmm(void *ctx, unsigned reg, const u8 in[16])
 	fpu_write_xmm(reg, in);
 }
 
+// The last page of the translation cache: executable where it is mapped for the guest, written through our own map.
+static enum emul_result port_native(void *ctx, const u8 *code, unsigned len, void *operand, u64 *flags, struct x86_fault *fault)
+{
+	struct vcpu *v = ctx;
+	u64 last = v->vm->cache.code_pages - 1, vector, f = (*flags & RFL_ARITH) | RFL_FIXED;
+	u8 *page = frame_ptr(v->vm->cache.code + last);
+
+	memcpy(page, code, len);
+	page[len] = 0xc3; // ret
+	vector = fpu_run(GATE_TC + (last << PAGE_SHIFT), operand, &f);
+	if (vector != ~0ull) {
+		*fault = (struct x86_fault){.vector = (u8)vector};
+		return EMUL_FAULT;
+	}
+	*flags = f;
+	return EMUL_OK;
+}
+
 const struct emul_ports vmm_emul_ports = {
 	.read = port_read,
 	.write = port_write,
@@ -293,6 +311,7 @@ const struct emul_ports vmm_emul_ports = {
 	.invlpg = port_invlpg,
 	.get_xmm = port_get_xmm,
 	.set_xmm = port_set_xmm,
+	.native = port_native,
 };
 
 // ---- shadow

@@ -230,7 +230,7 @@ static bool start_translator(struct vm *vm)
 {
 	struct bt_config c = {
 		.code = frame_ptr(vm->cache.code),
-		.code_size = vm->cache.code_pages << PAGE_SHIFT,
+		.code_size = (vm->cache.code_pages - 1) << PAGE_SHIFT, // the last page is for port_native()
 		.links = frame_ptr(vm->cache.links),
 		.link_count = (vm->cache.link_pages << PAGE_SHIFT) / 8,
 		.ibtc = frame_ptr(vm->cache.ibtc),

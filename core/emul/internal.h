@@ -215,5 +215,6 @@ enum emul_result emu_op_sysret(struct emu *x), emu_op_sysenter(struct emu *x), e
 enum emul_result emu_jmp_far(struct emu *x), emu_call_far(struct emu *x), emu_ret_far(struct emu *x);
 
 enum emul_result emu_op_sse(struct emu *x);
+enum emul_result emu_native(struct emu *x); // FPU instructions that are in no table (fpu.c)
 
 #endif

@@ -102,5 +102,5 @@ enum emul_result emu_op_sse(struct emu *x)
 		return load(x);
 	if (is_xmm(x, 1) && (emu_is_mem(x, 0) || is_gpr(x, 0)))
 		return store(x);
-	return EMUL_UNSUPPORTED;
+	return emu_native(x);
 }

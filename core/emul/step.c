@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // One instruction: fetch, decode once, dispatch by mnemonic, commit RIP. The table below is the covered set; whatever is
-// not in it is EMUL_UNSUPPORTED and changes nothing.
+// not in it and no FPU instruction (fpu.c) is EMUL_UNSUPPORTED and changes nothing.
 #include "core/emul/internal.h"
 
 static const emu_fn table[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
@@ -407,6 +407,7 @@ enum emul_result emul_step(struct emul *e)
 	struct emu x; // ~1 KiB, most of it the decoder's: not cleared
 	bool stepping = e->cpu->rflags & RFL_TF;
 	enum emul_result r;
+	emu_fn fn;
 
 	x.e = e;
 	x.cpu = e->cpu;
@@ -424,11 +425,10 @@ enum emul_result emul_step(struct emul *e)
 	TRY(fetch_and_decode(&x));
 	e->length = x.in.length;
 	e->mnemonic = (u16)x.in.d.mnemonic;
-	if (!table[x.in.d.mnemonic])
-		return EMUL_UNSUPPORTED;
 	x.next = e->cpu->rip + x.in.length;
 	if (x.mode != INSN_MODE_64) // EIP runs on past 64 KiB also in 16-bit code: the limit stops it
 		x.next &= 0xffffffff;
-	r = table[x.in.d.mnemonic](&x);
+	fn = table[x.in.d.mnemonic];
+	r = fn ? fn(&x) : emu_native(&x);
 	return r == EMUL_OK ? finish(&x, stepping) : r;
 }

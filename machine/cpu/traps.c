@@ -3,6 +3,7 @@
 // our bug and ends in the report; interrupts go to their handler.
 #include "machine/cpu/traps.h"
 #include "base/assert.h"
+#include "base/gate.h"
 #include "base/trace.h"
 #include "machine/cpu/cpu.h"
 #include "machine/irq/lapic.h"
@@ -35,6 +36,18 @@ static bool fix_up(struct trap_frame *f)
 	return false;
 }
 
+// In the translation cache ring 0 runs nothing but fpu_run()'s instruction.
+static bool raised_by_fpu(struct trap_frame *f)
+{
+	extern const char fpu_run_raised[];
+
+	if (f->rip < GATE_TC || f->rip >= GATE_TC + GATE_TC_MAX)
+		return false;
+	f->rax = f->vector;
+	f->rip = (u64)fpu_run_raised;
+	return true;
+}
+
 static void interrupt(struct trap_frame *f)
 {
 	struct pcpu *c = this_cpu();
@@ -64,7 +77,7 @@ void trap_handle(struct trap_frame *f)
 		return; // nobody else sends one
 	}
 	trace(TRAP, f->vector, f->rip, f->error, read_cr2(), f->rsp);
-	if (fix_up(f))
+	if (fix_up(f) || raised_by_fpu(f))
 		return;
 	trap_fatal(f);
 }

@@ -29,6 +29,29 @@
 	.endm
 
 	.text
+// u64 fpu_run(u64 code, void *operand, u64 *flags): calls the code with RAX = operand and those arithmetic flags, which come
+// back. -1: done, else the vector that it raised (trap_handle() goes on at fpu_run_raised with it in RAX).
+	.globl fpu_run, fpu_run_raised
+	.hidden fpu_run, fpu_run_raised
+fpu_run:
+	push %rbx
+	mov %rdx, %rbx
+	mov %rsi, %rax
+	push (%rbx)
+	popfq
+	call *%rdi
+	pushfq
+	pop (%rbx)
+	push $2
+	popfq
+	mov $-1, %rax
+	pop %rbx
+	ret
+fpu_run_raised:
+	add $8, %rsp
+	pop %rbx
+	ret
+
 	table fpu_read_xmm, store
 	table fpu_write_xmm, load
 	.section .note.GNU-stack, "", @progbits
