@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT
+// Multiboot-1 entry, the way to 64-bit mode with the first GiB mapped at its own address (user may use it all), exception and
+// interrupt stubs, and the few transfers that C cannot express.
+	.set MAGIC, 0x1badb002
+	.section .multiboot, "a"
+	.balign 4
+	.long MAGIC, 0, -MAGIC
+
+	.section .text
+	.code32
+	.globl start
+start:
+	mov $stack_top, %esp
+	mov $pml4, %edi
+	movl $pdpt + 7, (%edi)
+	movl $directory + 7, pdpt
+	xor %ecx, %ecx
+1:	mov %ecx, %eax
+	shl $21, %eax
+	or $0x87, %eax
+	mov %eax, directory(, %ecx, 8)
+	inc %ecx
+	cmp $512, %ecx
+	jb 1b
+	mov $0x20, %eax // PAE
+	mov %eax, %cr4
+	mov $pml4, %eax
+	mov %eax, %cr3
+	mov $0xc0000080, %ecx
+	rdmsr
+	or $0x101, %eax // LME, SCE
+	wrmsr
+	mov $0x80010011, %eax // PG, WP, ET, PE
+	mov %eax, %cr0
+	lgdt gdt_pointer
+	ljmp $0x08, $start64
+
+	.code64
+start64:
+	mov $0x10, %eax
+	mov %eax, %ds
+	mov %eax, %es
+	mov %eax, %ss
+	mov $0, %eax
+	mov %eax, %fs
+	mov %eax, %gs
+	mov $stack_top, %rsp
+	call kmain
+1:	hlt
+	jmp 1b
+
+// Frame: r15..rax, vector, error, rip, cs, rflags, rsp, ss (kernel.h: struct frame).
+	.macro stub n
+	.balign 16
+	.if (\n == 8) || ((\n >= 10) && (\n <= 14)) || (\n == 17)
+	.else
+	push $0
+	.endif
+	push $\n
+	jmp trap
+	.endm
+	.balign 16
+	.globl stubs
+stubs:
+	.set n, 0
+	.rept 256
+	stub n
+	.set n, n + 1
+	.endr
+
+trap:
+	push %rax
+	push %rcx
+	push %rdx
+	push %rbx
+	push %rbp
+	push %rsi
+	push %rdi
+	push %r8
+	push %r9
+	push %r10
+	push %r11
+	push %r12
+	push %r13
+	push %r14
+	push %r15
+	mov %rsp, %rdi
+	cld
+	mov %rsp, %rbp
+	and $-16, %rsp
+	call on_trap
+	mov %rbp, %rsp
+	pop %r15
+	pop %r14
+	pop %r13
+	pop %r12
+	pop %r11
+	pop %r10
+	pop %r9
+	pop %r8
+	pop %rdi
+	pop %rsi
+	pop %rbp
+	pop %rbx
+	pop %rdx
+	pop %rcx
+	pop %rax
+	add $16, %rsp
+	iretq
+
+// u64 guarded(void (*code)(u64), u64 argument): calls code; a trap that no hook takes ends it. Returns 0, or 1 after a trap.
+	.globl guarded, guarded_end
+guarded:
+	push %rbx
+	push %rbp
+	push %r12
+	push %r13
+	push %r14
+	push %r15
+	mov %rsp, guard_rsp
+	mov %rdi, %rax
+	mov %rsi, %rdi
+	call *%rax
+	xor %eax, %eax
+	jmp 1f
+guarded_end:
+	mov guard_rsp, %rsp
+	mov $1, %eax
+1:	pop %r15
+	pop %r14
+	pop %r13
+	pop %r12
+	pop %rbp
+	pop %rbx
+	cld
+	ret
+
+// void iret_to(u64 rip, u64 cs, u64 rflags, u64 rsp, u64 ss)
+	.globl iret_to
+iret_to:
+	push %r8
+	push %rcx
+	push %rdx
+	push %rsi
+	push %rdi
+	iretq
+
+	.section .data
+	.balign 16
+	.globl gdt, gdt_pointer
+gdt:	.quad 0
+	.quad 0x00af9b000000ffff // 08 kernel code
+	.quad 0x00cf93000000ffff // 10 kernel data
+	.quad 0x00cffb000000ffff // 18 user code, 32 bits
+	.quad 0x00cff3000000ffff // 20 user data
+	.quad 0x00affb000000ffff // 28 user code
+	.quad 0x00cf9b000000ffff // 30 kernel code, 32 bits
+	.quad 0x00af1b000000ffff // 38 kernel code, not present
+	.quad 0x00cf91000000ffff // 40 kernel data, read-only
+	.quad 0, 0		 // 48 TSS
+	.quad 0, 0		 // 58 call gate
+	.quad 0x00009f0000000fff // 68 conforming code, byte limit
+gdt_end:
+gdt_pointer:
+	.word gdt_end - gdt - 1
+	.quad gdt
+
+	.section .bss
+	.balign 4096
+	.globl pml4, pdpt, directory, stack_top, guard_rsp, user_stack, fault_stack
+pml4:	.skip 4096
+pdpt:	.skip 4096
+directory: .skip 4096
+	.skip 16384
+stack_top:
+	.skip 4096
+user_stack:
+	.skip 4096
+fault_stack:
+guard_rsp: .skip 8
+	.section .note.GNU-stack, "", @progbits
