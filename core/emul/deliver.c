@@ -127,6 +127,8 @@ static void enter_handler(struct emu *x, const struct delivery *d)
 	c->interrupt_shadow = false;
 	if (d->vector == VEC_NMI && !d->soft)
 		c->nmi_blocked = true;
+	if (d->vector == VEC_DB && !d->soft && !d->external)
+		c->dr[7] &= ~DR7_GD;
 }
 
 static enum emul_result stack_from_tss64(struct emu *x, struct delivery *d)
@@ -308,8 +310,6 @@ enum emul_result emul_deliver(struct emul *e, const struct x86_fault *event, boo
 	d.ext = soft ? 0 : 1;
 	if (event->vector == VEC_PF && !soft && !external)
 		e->cpu->cr2 = event->cr2;
-	if (event->vector == VEC_DB && !soft && !external)
-		e->cpu->dr[7] &= ~DR7_GD;
 	if (!(e->cpu->cr0 & CR0_PE))
 		return deliver_real(&x, &d);
 	TRY(read_gate(&x, &d));
