@@ -49,6 +49,7 @@ extern u8 compat_user[], compat_kernel[];
 
 static void far_to_compat(u64 unused)
 {
+	asm volatile("mov %w0, %%ds" ::"r"(KERNEL_SS)); // null since the last return to ring 3
 	asm volatile("push $0x30\n lea 1f(%%rip), %%rax\n push %%rax\n lretq\n 1:\n"
 		     ".code32\n mov %%cs, %%eax\n mov %%eax, seen\n ljmp $0x08, $2f\n .code64\n 2:" ::
 			     : "rax", "memory");
@@ -62,7 +63,7 @@ static void far_call(u64 unused)
 	} target;
 
 	asm volatile("movl $3f, %0\n movw $8, %1\n mov %%rsp, %%rbx\n lcall *%0\n jmp 4f\n"
-		     "3: mov (%%rsp), %%rax\n mov 4(%%rsp), %%ecx\n mov %%rcx, seen\n lret\n 4: cmp %%rsp, %%rbx\n sete seen + 8\n"
+		     "3: mov (%%rsp), %%rax\n mov 4(%%rsp), %%ecx\n mov %%rcx, seen\n lretl\n 4: cmp %%rsp, %%rbx\n sete seen + 8\n"
 		     : "+m"(target.offset), "+m"(target.sel)::"rax", "rbx", "rcx", "memory", "cc");
 }
 
@@ -95,7 +96,7 @@ static void calls(void)
 	u64 g = (u64)gate_code;
 
 	guarded(far_to_compat, 0);
-	check("far return to 32-bit code, far jump back", seen[0] == KERNEL_CS32);
+	check("far return to 32-bit code, far jump back", (u32)seen[0] == KERNEL_CS32);
 	seen[0] = seen[1] = 0;
 	guarded(far_call, 0);
 	check("far call pushes cs, far return", seen[0] == KERNEL_CS && seen[1] == 1);
