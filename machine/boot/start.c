@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // From the first C instruction to vmm_main(): each step needs the ones before it.
+#include "base/string.h"
 #include "machine/boot/acpi.h"
 #include "machine/boot/boot_info.h"
 #include "machine/cpu/cpu.h"
@@ -16,6 +17,17 @@ extern char boot_cpu_block[];
 static u64 boot_cpu_gdt[GDT_BYTES / 8] __attribute__((aligned(4096)));
 
 NORETURN void boot_start(u32 magic, u32 info);
+
+// `control=com2`: the control channel stays on the serial port.
+static void start_virtio_console(const struct boot_info *bi)
+{
+	char value[8];
+
+	if (boot_option(bi, "control", value, sizeof(value)) && !strcmp(value, "com2"))
+		return;
+	virtio_console_init();
+	virtio_console_irq_init();
+}
 
 void boot_start(u32 magic, u32 info)
 {
@@ -35,8 +47,7 @@ void boot_start(u32 magic, u32 info)
 	time_init();
 	ioapic_start();
 	serial_irq_init();
-	virtio_console_init();
-	virtio_console_irq_init();
+	start_virtio_console(bi);
 	smp_init();
 	vmm_main(bi);
 }

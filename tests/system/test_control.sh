@@ -102,7 +102,18 @@ done
 console_type E
 console_type 'md5sum </tmp/p'
 sum=$(for i in $(seq 25); do echo "$i ${paste:0:76}"; done | md5sum)
-if console_wait "${sum%% *}" 60; then ok "control: paste of 2000 characters"; else not_ok "control: paste of 2000 characters" "see $WORK/console"; fi
+if console_wait "${sum%% *}" 240; then ok "control: paste of 2000 characters"; else not_ok "control: paste of 2000 characters" "see $WORK/console"; fi
+
+# 100 kB of a program's output: with an exit for each byte it would be 150,000 crossings.
+crossings() { "$T" call exits '{"vm":"a","max":1}' | sed -n 's/.*"crossings": \([0-9]*\).*/\1/p'; }
+console_type "yes ${paste:0:76} | head -c 102400 >/tmp/f; echo ma''de"
+console_wait made 240
+before=$(crossings)
+console_type "cat /tmp/f; echo sh''own"
+if console_wait shown 240; then ok "control: output of 100 kB"; else not_ok "control: output of 100 kB" "see $WORK/console"; fi
+spent=$(($(crossings) - before))
+if [ $spent -lt 30000 ]; then ok "control: output costs few crossings"; else not_ok "control: output costs few crossings" "$spent"; fi
+equal "control: every byte of it" "$(tr -d '\r' <"$WORK/console" | grep -ac "^${paste:0:76}$")" $((102400 / 77))
 
 # ---- what is done to a VM
 
@@ -142,7 +153,7 @@ if console_wait '^b\| guest# ' 240; then ok "control: created VM's output"; else
 	sleep 5
 ) | timeout 300 "$T" console b >"$WORK/b.console" 2>&1 &
 viewer=$!
-deadline=$((SECONDS + 60))
+deadline=$((SECONDS + 180))
 until grep -aq 'ready-2' "$WORK/b.console" || [ $SECONDS -ge $deadline ]; do sleep 0.5; done
 has "control: created VM runs" 'ready-2' "$WORK/b.console"
 says "control: shutdown" 0 shutdown -w b
@@ -197,5 +208,12 @@ kill -INT "$console_pid"
 console_end 60
 equal "control: Ctrl-C" $? 130
 has "control: statistics of a run that was interrupted" '"name":"a".*"exits":\{' "$WORK/stats.json"
+# The same channel over the serial port.
+console_start "$WORK/com2" "$T" run --hv-arg control=com2 --timeout 400 --stats "$WORK/com2.json" "$a"
+if console_wait 'guest# ' 300; then ok "control: over the serial port"; else not_ok "control: over the serial port" "see $WORK/com2"; fi
+console_type 'poweroff -f'
+console_end 60
+equal "control: over the serial port, status" $? 0
+has "control: over the serial port, final statistics" '"how":"poweroff"' "$WORK/com2.json"
 if [ -e "$TRAPEZE_CONTROL" ]; then not_ok "control: socket is removed" "still there"; else ok "control: socket is removed"; fi
 finish
