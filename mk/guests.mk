@@ -5,7 +5,7 @@ GUEST_CFLAGS = $(STD) -O2 -static -Wall -Wextra -fno-stack-protector -mno-red-zo
 TZ_SRC = $(sort $(wildcard tests/guests/initrd/tz*.c))
 INITRD = tests/guests/initrd
 SELFTESTS_SRC = guests/linux/tools/testing/selftests/x86
-INITRD_VARIANTS = shell script bench full selftests
+INITRD_VARIANTS = shell script bench full selftests work
 
 .PHONY: guests
 guests: guests/vmlinuz $(INITRD_VARIANTS:%=$(GUESTS)/initrd-%.cpio.gz)
@@ -38,6 +38,8 @@ $(GUESTS)/initrd-shell.cpio.gz: $(INITRD_COMMON)
 	$(INITRD)/build shell $@ bin/tz=$(GUESTS)/tz
 $(GUESTS)/initrd-script.cpio.gz: $(INITRD_COMMON) $(GUESTS)/tests.sh
 	$(INITRD)/build script $@ bin/tz=$(GUESTS)/tz tests.sh=$(GUESTS)/tests.sh
+$(GUESTS)/initrd-work.cpio.gz: $(INITRD_COMMON) $(INITRD)/work.sh
+	$(INITRD)/build work $@ bin/tz=$(GUESTS)/tz work.sh=$(INITRD)/work.sh
 $(GUESTS)/initrd-bench.cpio.gz: $(INITRD_COMMON) $(GUESTS)/bench $(GUESTS)/tiny
 	$(INITRD)/build bench $@ bin/tz=$(GUESTS)/tz bin/bench=$(GUESTS)/bench bin/tiny=$(GUESTS)/tiny
 # The full kernel's modules; the other variants need none.

@@ -235,12 +235,12 @@ static void on_note(void *arg, const char *method, struct json_value params, con
 
 // ---- log and complaints ----
 
-// The hypervisor's report begins with a line that has this word, whatever is put before it.
+// The hypervisor's report begins with a line of its own; ordinary lines begin with the time.
 static bool is_panic_line(const char *line)
 {
-	const char *p = strstr(line, "panic: ");
+	static const char head[] = "trapeze: panic: ";
 
-	return p && (p == line || p[-1] == ' ' || p[-1] == ']' || p[-1] == ':');
+	return !strncmp(line, head, sizeof(head) - 1);
 }
 
 static void log_line(struct session *s)

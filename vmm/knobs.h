@@ -14,6 +14,7 @@ struct vmm_knobs {
 	u64 compare_from;        // bt.compare_from=M: after M entries that are not compared
 	bool compare_user;       // bt.compare_user=1: ... counted from the first use of ring 3
 	u64 plant;               // bt.plant=K: a deliberate mistake of the translator (BT_PLANT_*), to see it found
+	u64 cache;               // bt.cache=0..2: the size of each VM's translation cache, instead of by the machine's memory
 	bool audit;              // mmu.audit=1: audit the shadow at each CR3 load
 	bool no_markers;         // mmu.markers=0: no guest fault is reflected by the gate
 	bool no_prefetch;        // mmu.prefetch=0: a hidden fault fills the one entry that it needs

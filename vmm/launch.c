@@ -49,6 +49,7 @@ static void read_knobs(const struct boot_info *bi)
 	vmm_knobs.compare_from = number(bi, "bt.compare_from");
 	vmm_knobs.compare_user = number(bi, "bt.compare_user");
 	vmm_knobs.plant = number(bi, "bt.plant");
+	vmm_knobs.cache = number_or(bi, "bt.cache", KNOB_UNSET);
 	vmm_knobs.audit = number(bi, "mmu.audit");
 	vmm_knobs.no_markers = number_or(bi, "mmu.markers", 1) == 0;
 	vmm_knobs.no_prefetch = number_or(bi, "mmu.prefetch", 1) == 0;
@@ -95,8 +96,10 @@ void vmm_launch(const struct boot_info *bi)
 		failed("bundle", descriptions.error ? descriptions.error : "damaged");
 	} else {
 		com1_start(bi, descriptions.count);
-		for (unsigned i = 0; i < descriptions.count; i++)
+		for (unsigned i = 0; i < descriptions.count; i++) {
+			vm_expect(descriptions.count - i);
 			start_vm(&descriptions.vm[i]);
+		}
 	}
 	if (!vms_living())
 		service_shutdown();

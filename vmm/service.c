@@ -136,22 +136,13 @@ static void describe(struct vm *vm, struct stats_vm *out)
 	out->end.value = vm->end_value;
 }
 
-static u64 guests_bytes(void)
-{
-	u64 n = 0;
-
-	for (const struct vm *vm = vms_next(NULL); vm; vm = vms_next(vm))
-		n += vm->freed ? 0 : vm->ram_bytes;
-	return n;
-}
-
 static void snapshot(struct json_out *j)
 {
 	struct frame_counts f = frame_counts();
 	struct stats_snapshot s = {
 		.machine = {.cpus = cpu_count(),
 			    .memory_bytes = f.total * PAGE_SIZE,
-			    .hypervisor_bytes = (f.total - f.free) * PAGE_SIZE - guests_bytes(),
+			    .hypervisor_bytes = vm_hypervisor_bytes(),
 			    .free_bytes = f.free * PAGE_SIZE},
 	};
 

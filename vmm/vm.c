@@ -21,11 +21,38 @@
 
 #define LOW_RAM_MAX (3 * GIB)
 #define HIGH_RAM_BASE (4 * GIB)
-#define TC_CODE_BYTES (16 * MIB)
-#define TC_LINK_BYTES (4 * MIB)
-#define TC_META_BYTES (16 * MIB)
 
-_Static_assert(TC_CODE_BYTES + TC_LINK_BYTES + TC_META_BYTES >= TZ_VM_OVERHEAD, "the host command refuses what would fit");
+// Sizes of the translator's memory. A cache that is full is emptied, and filled again with what is in use.
+#define CODE_MIN (3 * MIB)
+#define LINKS_MIN (MIB / 2)
+#define META_MIN (5 * MIB)
+static const struct cache_size {
+	u64 code, links, meta;
+} cache_sizes[] = {
+	{CODE_MIN, LINKS_MIN, META_MIN},
+	{8 * MIB, 2 * MIB, 9 * MIB},
+	{16 * MIB, 4 * MIB, 16 * MIB},
+};
+// The hypervisor is to take no more of the machine than this part (64 MiB of 2 GiB), as long as its VMs can do with less.
+#define HYPERVISOR_PART 32
+#define TABLES_EXPECTED (2 * MIB) // shadow tables of a VM that has booted
+
+static unsigned vms_expected = 1;
+static u64 guests_bytes; // RAM of all VMs
+
+void vm_expect(unsigned vms)
+{
+	vms_expected = MAX(vms, 1u);
+}
+
+u64 vm_hypervisor_bytes(void)
+{
+	struct frame_counts f = frame_counts();
+
+	return (f.total - f.free) * PAGE_SIZE - __atomic_load_n(&guests_bytes, __ATOMIC_RELAXED);
+}
+
+_Static_assert(CODE_MIN + LINKS_MIN + META_MIN >= TZ_VM_OVERHEAD, "the host command refuses what would fit");
 
 static const char *const end_names[] = {
 	[END_NONE] = "running", [END_POWER_OFF] = TZ_END_POWEROFF, [END_RESET] = TZ_END_RESET,
@@ -121,6 +148,7 @@ static bool fill_p2m(struct vm *vm, u64 base, u64 bytes)
 		if (mpn == MPN_NONE)
 			return false;
 		vm->frames_held++;
+		__atomic_add_fetch(&guests_bytes, PAGE_SIZE, __ATOMIC_RELAXED);
 		vm->p2m[(base >> PAGE_SHIFT) + i] = mpn;
 	}
 	return true;
@@ -213,16 +241,31 @@ static bool create_gate(struct vm *vm)
 	return st == ST_OK;
 }
 
+// The largest that leaves as much for each of the VMs still to come. All else of this VM is there already.
+static const struct cache_size *choose_cache(void)
+{
+	u64 part = frame_counts().total * PAGE_SIZE / HYPERVISOR_PART, used = vm_hypervisor_bytes();
+	u64 mine = part > used ? (part - used) / vms_expected : 0;
+	unsigned i = ARRAY_SIZE(cache_sizes) - 1;
+
+	if (vmm_knobs.cache != KNOB_UNSET)
+		return &cache_sizes[MIN(vmm_knobs.cache, i)];
+	while (i && cache_sizes[i].code + cache_sizes[i].links + cache_sizes[i].meta + TABLES_EXPECTED > mine)
+		i--;
+	return &cache_sizes[i];
+}
+
 static bool create_cache(struct vm *vm)
 {
 	struct gate_cache *c = &vm->cache;
-	void *code = take(vm, TC_CODE_BYTES), *links = take(vm, TC_LINK_BYTES), *ibtc = take(vm, IBTC_ENTRIES * 8);
+	const struct cache_size *size = choose_cache();
+	void *code = take(vm, size->code), *links = take(vm, size->links), *ibtc = take(vm, IBTC_ENTRIES * 8);
 
 	if (!code || !links || !ibtc)
 		return false;
-	*c = (struct gate_cache){ptr_mpn(code), ptr_mpn(links), ptr_mpn(ibtc), TC_CODE_BYTES >> PAGE_SHIFT,
-				 TC_LINK_BYTES >> PAGE_SHIFT};
-	vm->translator_memory = take(vm, TC_META_BYTES);
+	*c = (struct gate_cache){ptr_mpn(code), ptr_mpn(links), ptr_mpn(ibtc), size->code >> PAGE_SHIFT, size->links >> PAGE_SHIFT};
+	vm->translator_memory_size = size->meta;
+	vm->translator_memory = take(vm, size->meta);
 	return vm->translator_memory && create_gate(vm);
 }
 
@@ -236,7 +279,7 @@ static bool start_translator(struct vm *vm)
 		.ibtc = frame_ptr(vm->cache.ibtc),
 		.returns = vm->vcpu.gate.page->returns,
 		.meta = vm->translator_memory,
-		.meta_size = TC_META_BYTES,
+		.meta_size = vm->translator_memory_size,
 		.code_base = GATE_TC,
 		.links_base = GATE_LINKS,
 		.ibtc_base = GATE_IBTC,
@@ -391,7 +434,7 @@ static bool start(struct vm *vm, char *error, size_t error_size)
 
 static bool create(struct vm *vm, char *error, size_t error_size)
 {
-	if (!create_memory(vm) || !create_cache(vm) || !take_shadow(vm)) {
+	if (!create_memory(vm) || !take_shadow(vm) || !create_cache(vm)) {
 		fmt_snprintf(error, error_size, "not enough machine memory for %lu MiB", (unsigned long)(vm->config.memory / MIB));
 		return false;
 	}
@@ -477,6 +520,7 @@ static void free_ram(struct vm *vm)
 			continue;
 		frame_free(vm->p2m[p]);
 		vm->frames_held--;
+		__atomic_sub_fetch(&guests_bytes, PAGE_SIZE, __ATOMIC_RELAXED);
 	}
 	vm->p2m = NULL;
 	vm->ppn_limit = 0;

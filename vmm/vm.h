@@ -151,7 +151,7 @@ struct vm {
 	struct bt *bt;
 	struct gate_cache cache;
 	void *shadow_memory, *translator_memory;
-	size_t shadow_memory_size;
+	size_t shadow_memory_size, translator_memory_size;
 	struct platform platform;
 	struct vcpu vcpu;
 
@@ -169,6 +169,9 @@ struct vm {
 // vm.c
 // NULL: the machine is too small, or the kernel cannot be loaded; `error` says why and nothing is kept. The bundle stays.
 struct vm *vm_create(const struct bundle *bundle, const struct vm_config *config, char *error, size_t error_size);
+// So many are about to be created, this one included: each is to leave the others their part of the hypervisor's memory.
+void vm_expect(unsigned vms);
+u64 vm_hypervisor_bytes(void); // all of the machine that is in use, without the guests' RAM
 // A guest's reset: the same VM from its kernel again, with its counters. False: it does not start again (the VM has ended).
 bool vm_restart(struct vm *vm);
 // The memory of the bundle that it was created from, whole frames, is the VM's from now on, and freed with it.

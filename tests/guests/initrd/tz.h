@@ -21,4 +21,5 @@ int tz_faults(int argc, char **argv);
 int tz_switches(int argc, char **argv);
 int tz_forks(int argc, char **argv);
 int tz_syscalls(int argc, char **argv);
+int tz_count(int argc, char **argv);
 #endif
