@@ -368,11 +368,11 @@ static bool check_kernel(struct reader *r)
 	if (img.wrong)
 		return wrong(r, "kernel", "%s: %s", vm->kernel.path, img.wrong);
 	if (img.cmdline_max && strlen(vm->cmdline) > img.cmdline_max)
-		return wrong(r, vmscan_find(&r->scan, "cmdline") ? "cmdline" : "extra",
+		return wrong(r, vmscan_find(&r->scan, "cmdline") ? "cmdline" : vmscan_find(&r->scan, "extra") ? "extra" : "root",
 			     "longer than the %u bytes that this kernel takes", img.cmdline_max);
 	// Certain only: a PC's memory loses 384 KiB below 1 MiB, and neither may overlap the other.
 	u64 file = img.kind == IMAGE_BZIMAGE ? vm->kernel.data.len : 0; // of an ELF file only the segments count
-	u64 need = MAX(img.run_bytes, file) + vm->ramdisk.data.len + 384 * KIB;
+	u64 need = MAX(MAX(img.run_bytes, file) + vm->ramdisk.data.len + 384 * KIB, img.run_end);
 
 	if (need > vm->memory)
 		return wrong(r, "memory", "%llu MiB are too little: kernel and ramdisk alone take %llu MiB",
