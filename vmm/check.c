@@ -71,3 +71,18 @@ void check_log_walk(const struct vcpu *v, u64 va)
 			shadow = 0;
 	}
 }
+
+static void unflushed(void *ctx, u64 va, u64 old, u64 now)
+{
+	log_err("%s: shadow entry for %lx went from %lx to %lx without a flush", ((struct vm *)ctx)->config.name, va, old, now);
+}
+
+void check_stress(const struct vcpu *v)
+{
+	struct vm *vm = v->vm;
+	unsigned n = shadow_stress_check(vm->shadow, vm->stress, unflushed, vm);
+
+	if (n)
+		panic("%u rights reduced without a flush, seen before entry at %lx", n, v->gate.page->rip);
+	shadow_stress_begin(vm->shadow, vm->stress);
+}

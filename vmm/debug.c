@@ -7,9 +7,9 @@
 #include "machine/cpu/cpu.h"
 
 #define DR7_OFF 0x400ull
-#define DR7_ENABLE(n) (3ull << ((n) * 2))
-#define DR7_CONDITION(dr7, n) ((dr7) >> (16 + (n) * 4) & 3)
-#define DR7_FIELDS(n) (15ull << (16 + (n) * 4))
+#define DR7_ENABLE(n) (3ull << ((n)*2))
+#define DR7_CONDITION(dr7, n) ((dr7) >> (16 + (n)*4) & 3)
+#define DR7_FIELDS(n) (15ull << (16 + (n)*4))
 #define DR7_ANY 0xffull
 #define DR7_GD BIT(13)
 #define CONDITION_IO 2

@@ -159,9 +159,13 @@ static void page_fault(struct vcpu *v)
 		}
 		regs_from_machine(v, true);
 		rip = v->cpu.rip;
-		if (why == EXIT_MMIO || !w.present)
+		if (why == EXIT_MMIO)
 			vcpu_emulate(v);
-		else if (!emulate(v) && !unprotect(v, w.gpa))
+		else if (emulate(v))
+			; // done
+		else if (!w.present) // the gate's slot: nothing is there for the guest, whatever the instruction
+			vcpu_inject(v, &fault, false, false);
+		else if (!unprotect(v, w.gpa))
 			vm_end(v->vm, END_CRASH, 0, "cannot emulate the store at %lx to a protected page", rip);
 		count_site(v, why, rip);
 		return;

@@ -9,6 +9,7 @@
 #include "machine/mm/frames.h"
 #include "vmm/com1.h"
 #include "vmm/control.h"
+#include "vmm/integrity.h"
 #include "vmm/knobs.h"
 #include "vmm/sched.h"
 #include "vmm/service.h"
@@ -50,6 +51,8 @@ static void read_knobs(const struct boot_info *bi)
 	vmm_knobs.compare_user = number(bi, "bt.compare_user");
 	vmm_knobs.plant = number(bi, "bt.plant");
 	vmm_knobs.cache = number_or(bi, "bt.cache", KNOB_UNSET);
+	vmm_knobs.check = number(bi, "check");
+	vmm_knobs.stress = number(bi, "mmu.stress");
 	vmm_knobs.audit = number(bi, "mmu.audit");
 	vmm_knobs.no_markers = number_or(bi, "mmu.markers", 1) == 0;
 	vmm_knobs.no_prefetch = number_or(bi, "mmu.prefetch", 1) == 0;
@@ -96,6 +99,7 @@ void vmm_launch(const struct boot_info *bi)
 		failed("bundle", descriptions.error ? descriptions.error : "damaged");
 	} else {
 		com1_start(bi, descriptions.count);
+		integrity_start();
 		for (unsigned i = 0; i < descriptions.count; i++) {
 			vm_expect(descriptions.count - i);
 			start_vm(&descriptions.vm[i]);

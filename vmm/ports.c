@@ -356,9 +356,13 @@ static void port_free(void *ctx, mpn_t mpn)
 }
 
 // Each entry to the guest world writes CR3 and CR4.PGE is 0: every reduced right is flushed by construction. The stress mode
-// of a later version will record them here.
+// checks that each was announced, which a version that flushes less will rely on.
 static void port_flush(void *ctx, u64 va)
 {
+	struct vm *vm = ctx;
+
+	if (unlikely(vm->stress))
+		shadow_stress_flushed(vm->stress, va);
 }
 
 const struct shadow_ports vmm_shadow_ports = {

@@ -256,6 +256,8 @@ static void enter(struct vcpu *v)
 	if (v->exit_tsc) // time in the hypervisor's world, charged to what caused it
 		v->exits[v->last_exit].ns += tsc_to_ns(rdtsc() - v->exit_tsc);
 	trace(ENTRY, TRACE_ENTRY_ENTER, v->gate.page->rip, v->gate.page->cs, v->gate.trust->guest_cr3, v->gate.page->pending);
+	if (unlikely(v->vm->stress))
+		check_stress(v);
 	debug_enter(v);
 	gate_enter(&v->gate);
 	debug_leave(v);

@@ -16,6 +16,7 @@
 #include "vmm/com1.h"
 #include "vmm/control.h"
 #include "vmm/lockstep.h"
+#include "vmm/integrity.h"
 #include "vmm/log.h"
 #include "vmm/methods.h"
 #include "vmm/sched.h"
@@ -434,6 +435,7 @@ void service_shutdown(void)
 {
 	snapshot_final();
 	com1_stop();
+	integrity_end(vms_records() * vm_record_frames());
 	log_info("all VMs have ended");
 	outb(TZ_DEBUG_EXIT_PORT, 0);
 	acpi_poweroff();

@@ -15,6 +15,7 @@
 #include "machine/io/cmos.h"
 #include "machine/irq/time.h"
 #include "machine/mm/frames.h"
+#include "vmm/integrity.h"
 #include "vmm/knobs.h"
 #include "vmm/lockstep.h"
 #include "vmm/service.h"
@@ -191,7 +192,9 @@ static bool take_shadow(struct vm *vm)
 	vm->shadow_table_limit = (u32)MIN(MAX(vm->ram_bytes / PAGE_SIZE / 128, 2048ull), 16384ull);
 	vm->shadow_memory_size = shadow_memory_needed(vm->ppn_limit, vm->shadow_table_limit);
 	vm->shadow_memory = take(vm, vm->shadow_memory_size);
-	return vm->shadow_memory != NULL;
+	if (vmm_knobs.stress)
+		vm->stress = take(vm, shadow_stress_size());
+	return vm->shadow_memory && (vm->stress || !vmm_knobs.stress);
 }
 
 static void tune_shadow(struct shadow *s)
@@ -529,6 +532,7 @@ static void free_ram(struct vm *vm)
 void vm_free(struct vm *vm)
 {
 	assert(!vm->freed);
+	integrity_vm(vm);
 	keep_stats(vm);
 	if (vm->shadow)
 		shadow_destroy(vm->shadow);
@@ -545,6 +549,11 @@ void vm_free(struct vm *vm)
 	}
 	vm->freed = true;
 	assert(!vm->frames_held); // nothing leaks
+}
+
+unsigned vm_record_frames(void)
+{
+	return VM_FRAMES;
 }
 
 void vm_forget(struct vm *vm)

@@ -152,6 +152,7 @@ struct vm {
 	struct gate_cache cache;
 	void *shadow_memory, *translator_memory;
 	size_t shadow_memory_size, translator_memory_size;
+	void *stress; // memory of the stress mode, NULL: off
 	struct platform platform;
 	struct vcpu vcpu;
 
@@ -179,6 +180,7 @@ void vm_keep_bundle(struct vm *vm, const struct bundle *bundle);
 // Gives back all memory of a VM that no CPU has loaded; the struct stays, for the statistics, until vm_forget().
 void vm_free(struct vm *vm);
 void vm_forget(struct vm *vm);
+unsigned vm_record_frames(void); // what is kept of a VM that has been freed
 const struct bt_stats *vm_bt_stats(const struct vm *vm);
 const struct shadow_stats *vm_shadow_stats(const struct vm *vm);
 void vm_end(struct vm *vm, enum vm_end how, u32 value, const char *fmt, ...) PRINTF(4, 5);

@@ -47,6 +47,15 @@ unsigned vms_living(void)
 	return n;
 }
 
+unsigned vms_records(void)
+{
+	unsigned n = 0;
+
+	for (struct vm *vm = first; vm; vm = vm->next)
+		n++;
+	return n;
+}
+
 static void unlink_vm(struct vm *vm)
 {
 	struct vm **at = &first;

@@ -20,6 +20,7 @@ struct vm *vms_next(const struct vm *vm);
 // Not ended ones only.
 struct vm *vm_find(const char *name);
 unsigned vms_living(void);
+unsigned vms_records(void); // with those that have ended
 // The one that gets what is typed where no VM can be named: the oldest that runs. NULL: none.
 struct vm *vms_input(void);
 // A new VM (vm_create) comes onto the list and starts. ST_BUSY: there is one of that name; ST_NOMEM: too many. The caller

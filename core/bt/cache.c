@@ -69,7 +69,7 @@ static void reset(struct bt *bt)
 	bt->generation++;
 	bt->code_used = bt->second ? 2 * BT_SECOND_SIZE : 0;
 	for (u32 i = 0; bt->second && i < BT_SECOND_ENTRIES; i++)
-		bt->second[i] = BT_SECOND_NONE;
+		bt->second[i] = BT_SECOND_NONE(i);
 	bt->block_count = bt->slot_count = bt->range_count = bt->map_count = 0;
 	memset(bt->hash, 0xff, (bt->hash_mask + 1ull) * 4);
 	memset(bt->pending, 0xff, (bt->pending_mask + 1ull) * 4);
@@ -468,7 +468,7 @@ static void demote(struct bt *bt, u64 entry)
 	if (!bt->second || !block)
 		return;
 	i = second_index(b->guest_rip);
-	*(volatile u64 *)&bt->second[i] = BT_SECOND_NONE;
+	*(volatile u64 *)&bt->second[i] = BT_SECOND_NONE(i);
 	*(volatile u64 *)&bt->second[i + BT_SECOND_ENTRIES] = bt->config.code_base + b->code + b->hit;
 	*(volatile u64 *)&bt->second[i] = -b->guest_rip;
 }
@@ -538,7 +538,7 @@ void bt_drop(struct bt *bt, u32 block)
 	if (*ibtc == bt->config.code_base + b->code)
 		*(volatile u64 *)ibtc = bt->config.code_base + bt->miss_stub;
 	if (bt->second && bt->second[second_index(b->guest_rip)] == -b->guest_rip)
-		*(volatile u64 *)&bt->second[second_index(b->guest_rip)] = BT_SECOND_NONE;
+		*(volatile u64 *)&bt->second[second_index(b->guest_rip)] = BT_SECOND_NONE(second_index(b->guest_rip));
 	for (slot = b->incoming; slot != BT_NONE; slot = next) {
 		next = bt->slot[slot].next;
 		bt->slot[slot].to = BT_NONE;
@@ -612,7 +612,7 @@ void bt_audit(const struct bt *bt)
 	for (u32 i = 0; bt->second && i < BT_SECOND_ENTRIES; i++) {
 		u32 b;
 
-		if (bt->second[i] == BT_SECOND_NONE)
+		if (bt->second[i] == BT_SECOND_NONE(i))
 			continue;
 		b = bt_lookup(bt, -bt->second[i]);
 		assert(b != BT_NONE && bt->second[i + BT_SECOND_ENTRIES] == bt->config.code_base + bt->block[b].code + bt->block[b].hit);

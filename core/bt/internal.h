@@ -36,7 +36,8 @@
 #define BT_MISS_FILTER 64
 #define BT_SECOND_ENTRIES 65536u               // by bits 8 to 23 of the target
 #define BT_SECOND_SIZE (8ull * BT_SECOND_ENTRIES) // bytes of either half of the second look-up table
-#define BT_SECOND_NONE BIT(63) // a tag that no canonical RIP matches
+// Empty place i holds the tag of a target that is never looked for there, canonical or not.
+#define BT_SECOND_NONE(i) (-((u64)((i) ^ 1) << 8))
 #define BT_LANDING_LEN 1 // guest bytes a landing block claims: its first instruction starts there
 
 enum bt_class {

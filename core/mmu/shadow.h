@@ -134,6 +134,16 @@ struct shadow_stats {
 };
 const struct shadow_stats *shadow_get_stats(const struct shadow *s);
 
+// Stress mode (shadow_stress.c), in memory of the caller's, shadow_stress_size() bytes, zeroed: `begin` before each entry of the
+// guest, `flushed` for what the flush port is told, `check` before the next entry: entries that lost a right without a flush are
+// reported and counted. Not to be called when the machine's TLB was flushed otherwise in between.
+#define SHADOW_STRESS_FLUSHES 256
+size_t shadow_stress_size(void);
+void shadow_stress_begin(struct shadow *s, void *memory);
+void shadow_stress_flushed(void *memory, u64 va);
+unsigned shadow_stress_check(struct shadow *s, void *memory, void (*report)(void *ctx, u64 va, u64 old, u64 now), void *ctx);
+void shadow_stress_counts(const void *memory, u64 *checks, u64 *reduced);
+
 // Recomputes everything from the guest's tables and the P2M. Returns the number of violations; each is described through
 // report (may be NULL).
 unsigned shadow_audit(struct shadow *s, void (*report)(void *ctx, const char *text), void *ctx);

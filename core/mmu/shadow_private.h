@@ -8,6 +8,7 @@
 //   shadow_oos.c    leaf tables out of sync
 //   shadow_fault.c  page faults, prefetch
 //   shadow_audit.c  recomputes everything
+//   shadow_stress.c looks for rights reduced without a flush
 //
 // A shadow table is a descriptor with two machine frames: the 512 entries that the machine walks, and as many links. The
 // link of a level-1 entry chains it to the frame record of the guest page it maps (reverse map); the link of a higher entry

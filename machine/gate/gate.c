@@ -162,29 +162,27 @@ static void fill_own_descriptors(u64 *gdt)
 enum status gate_create(struct gate *g, const struct gate_cache *cache)
 {
 	size_t text = (size_t)(gate_text_end - gate_text_start);
-	u8 *text_copy;
-	u64 *idt;
 
 	g->l3 = frame_alloc();
 	if (g->l3 == MPN_NONE)
 		return ST_NOMEM;
 	g->frames = 1;
-	text_copy = map_new(g, GATE_TEXT, (unsigned)(ROUND_UP(text, PAGE_SIZE) >> PAGE_SHIFT), RIGHTS_TEXT);
-	idt = map_new(g, GATE_IDT, 1, RIGHTS_RO);
+	g->text = map_new(g, GATE_TEXT, (unsigned)(ROUND_UP(text, PAGE_SIZE) >> PAGE_SHIFT), RIGHTS_TEXT);
+	g->idt = map_new(g, GATE_IDT, 1, RIGHTS_RO);
 	g->tss = map_new(g, GATE_TSS, 1, RIGHTS_RO);
 	g->trust = map_new(g, GATE_TRUST, 1, RIGHTS_RO);
 	g->gdt = map_new(g, GATE_GDT, 16, RIGHTS_RO);
 	g->ldt = map_new(g, GATE_LDT, 16, RIGHTS_RO);
 	g->page = map_new(g, GATE_VCPU, 1, RIGHTS_RW);
-	if (!text_copy || !idt || !g->tss || !g->trust || !g->gdt || !g->ldt || !g->page ||
+	if (!g->text || !g->idt || !g->tss || !g->trust || !g->gdt || !g->ldt || !g->page ||
 	    !map_new(g, GATE_STACK, 1, RIGHTS_RW) || !map_new(g, GATE_IST, GATE_IST_COUNT, RIGHTS_RW) ||
 	    !map_run(g, GATE_TC, cache->code, cache->code_pages, RIGHTS_TEXT) ||
 	    !map_run(g, GATE_LINKS, cache->links, cache->link_pages, RIGHTS_RO) ||
 	    !map_run(g, GATE_IBTC, cache->ibtc, IBTC_ENTRIES * 8 / PAGE_SIZE, RIGHTS_RO))
 		return ST_NOMEM;
 	assert(text <= 16 * PAGE_SIZE);
-	memcpy(text_copy, gate_text_start, text);
-	fill_idt(idt);
+	memcpy(g->text, gate_text_start, text);
+	fill_idt(g->idt);
 	fill_tss((u8 *)g->tss);
 	fill_own_descriptors(g->gdt);
 	return ST_OK;
@@ -214,6 +212,30 @@ static u64 free_gib(u64 *entry, bool pages)
 	frame_free(ptr_mpn(l2));
 	*entry = 0;
 	return n;
+}
+
+// No guest may have put a descriptor of ring 0, a gate or a system segment there.
+static bool filtered(const u64 *table, unsigned entries)
+{
+	for (unsigned i = 0; i < entries; i++)
+		if (table[i] && table[i] != gate_filter_descriptor(table[i]))
+			return false;
+	return true;
+}
+
+bool gate_intact(const struct gate *g)
+{
+	static u64 expected[512]; // one VM is checked at a time
+
+	fill_idt(expected);
+	if (memcmp(g->idt, expected, PAGE_SIZE) || memcmp(g->text, gate_text_start, (size_t)(gate_text_end - gate_text_start)))
+		return false;
+	memset(expected, 0, PAGE_SIZE);
+	fill_tss((u8 *)expected);
+	if (memcmp(g->tss, expected, PAGE_SIZE))
+		return false;
+	return g->gdt[SEL_HV_CS / 8] == DESC_CODE64(0) && g->gdt[SEL_HV_SS / 8] == DESC_DATA(0) && g->gdt[SEL_R1_CS / 8] == DESC_CODE64(1) &&
+	       g->gdt[SEL_R1_SS / 8] == DESC_DATA(1) && filtered(g->gdt, OUR_FIRST_INDEX) && filtered(g->ldt, 8192);
 }
 
 void gate_destroy(struct gate *g)

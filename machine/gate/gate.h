@@ -21,6 +21,8 @@ struct gate {
 	u64 *gdt;                 // 8192 entries
 	u64 *ldt;                 // 8192 entries
 	u64 *tss;
+	u8 *text;
+	u64 *idt;
 	u64 frames;               // taken for all of it
 };
 
@@ -30,6 +32,9 @@ void gate_destroy(struct gate *g);
 
 // Makes the gate current on this CPU: slot GATE_SLOT of the CPU's own root, GDTR, IDTR, TR, SYSCALL MSRs.
 void gate_install(struct gate *g, u64 *cpu_root, u64 cpu_cr3);
+
+// The pages that ring 1 can only read are as they were made, and the descriptor tables hold filtered entries only.
+bool gate_intact(const struct gate *g);
 
 // Guest's descriptor -> what ring 1 and ring 3 may load: code and data only, DPL 0 made 1, accessed set; else not present.
 u64 gate_filter_descriptor(u64 raw);

@@ -557,7 +557,7 @@ static void table_serves_the_latest_and_demotes(void **state)
 	bt_fill_ibtc(w.bt, two);
 	bt_invalidate(w.bt, 0, 0, 1);
 	bt_audit(w.bt);
-	assert_int_equal(w.bt->second[(one >> 8) & 0xffff], BT_SECOND_NONE);
+	assert_int_equal(w.bt->second[(one >> 8) & 0xffff], BT_SECOND_NONE((one >> 8) & 0xffff));
 	assert_int_equal(*entry, GATE_TC + w.bt->miss_stub);
 }
 

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+# Guest kernels that attack the hypervisor (tests/guests/hostile, docs/design/trust.md): attacks that a sound hypervisor survives
+# together with the VM, attacks that end their VM with a reason, random code; always beside a VM that watches over its own
+# memory, and with the hypervisor's own integrity checked at each end (check=1).
+. "$(dirname "$0")/lib.sh"
+KERNEL=$PWD/$B/guests/hostile/hostile.bz
+SEEDS=${SEEDS:-10000}
+
+hostile_vm() { # NAME COMMAND-LINE
+	printf 'name = "%s"\ntype = "hvm"\nkernel = "%s"\nmemory = 32\nextra = "%s"\n' "$1" "$KERNEL" "$2" >"$WORK/$1.cfg"
+	files+=("$WORK/$1.cfg")
+}
+
+run() { # LOG SECONDS
+	timeout -k 5 $(($2 + 20)) "$B/trapeze" run -v --hv-arg check=1 --timeout "$2" "${files[@]}" </dev/null >"$1" 2>&1
+	status=$?
+}
+
+sound() { # NAME LOG WANTED-STATUS
+	equal "hostile: $1: exit status" "$status" "$3"
+	if grep -aq "integrity: ${#files[@]} VMs checked" "$2"; then ok "hostile: $1: image, gate, shadow tables and frames"; else not_ok "hostile: $1: image, gate, shadow tables and frames" "see $2"; fi
+	if grep -aq '^victim| ok victim' "$2"; then ok "hostile: $1: the other VM"; else not_ok "hostile: $1: the other VM" "see $2"; fi
+}
+
+# Attacks in two VMs, the rest of the list in the second.
+log=$WORK/cases.log
+files=()
+hostile_vm first ''
+hostile_vm victim case=victim
+run "$log" 150
+sound cases "$log" 0
+while read -r name; do
+	if grep -aq "^first| ok $name" "$log"; then ok "hostile: $name"; else not_ok "hostile: $name" "$(grep -a '^first| bad' "$log" | head -n 1) see $log"; fi
+done < <(sed -n '/^const struct attack_case [a-z]*_cases/,/^};/p' tests/guests/hostile/*.c | grep -o '{"[a-z-]*", [a-z_]*, false}' | sed 's/{"\([a-z-]*\)".*/\1/')
+if grep -aq '^first| end' "$log"; then ok "hostile: all cases came to their end"; else not_ok "hostile: all cases came to their end" "see $log"; fi
+
+# Attacks that end the VM: CASE, what the reason must say.
+fatal=("root-beyond|points at no memory" "empty-root|triple fault" "no-idt|triple fault" "device-idt|triple fault" "device-gdt|triple fault"
+	"device-tss|triple fault" "iret-escape|untranslated kernel code" "iret-loop|untranslated kernel code" "legacy|cannot emulate\|triple fault" "returns|untranslated kernel code" "returns-into-gate|.")
+log=$WORK/fatal.log
+files=()
+for f in "${fatal[@]}"; do hostile_vm "${f%%|*}" "case=${f%%|*}"; done
+hostile_vm returns-into-cache case=returns-into-cache # may end itself in any way, or not at all
+hostile_vm victim case=victim
+run "$log" 60
+[ $status -ne 124 ] || status=10 # that one went on for ever
+sound fatal "$log" 10
+for f in "${fatal[@]}"; do
+	if grep -aq "${f%%|*}: crash: .*${f#*|}" "$log"; then ok "hostile: ${f%%|*} ends its VM with a reason"; else not_ok "hostile: ${f%%|*} ends its VM with a reason" "see $log"; fi
+done
+
+if said=$(tests/system/hostile_seeds "$WORK/seeds" 0 "$SEEDS"); then
+	ok "hostile: random code"
+	echo "# $said"
+	equal "hostile: number of seeds" "$(echo "$said" | grep -o '^seeds [0-9]*')" "seeds $SEEDS"
+else
+	not_ok "hostile: random code" "$said"
+fi
+finish
