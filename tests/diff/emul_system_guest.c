@@ -47,11 +47,13 @@ QUIRK(iopl)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(fields); i++)
 		is |= accept_bits(m, e, fields[i], RFL_IOPL);
-	if (is && in_group(group, "flags") &&
-	    (c->code[0] == 0x9c || c->code[1] == 0x9c)) { // PUSHF; the machine's IF is set
-		accept_bits(m, e, O_ustack_word, (RFL_IOPL | RFL_IF) * 0x0001000100010001);
-		accept(m, e, O_ustack_sum);
-		accept(m, e, O_stack0);
+	// PUSHF of ring 3 shows the machine's IOPL and IF, which is set.
+	if ((is || user(c->entry)) && in_group(group, "flags") && (c->code[0] == 0x9c || c->code[1] == 0x9c)) {
+		is |= accept_bits(m, e, O_ustack_word, (RFL_IOPL | RFL_IF) * 0x0001000100010001);
+		if (is) {
+			accept(m, e, O_ustack_sum);
+			accept(m, e, O_stack0);
+		}
 	}
 	return is;
 }
