@@ -186,11 +186,16 @@ static bool is_special(const struct x86_cpu *c)
 	return (c->rflags & RFL_IOPL) || c->nmi_blocked || emul_code_breakpoints(c);
 }
 
-#define SYSCALL_CLEARS (RFL_TF | RFL_DF | RFL_NT | RFL_AC)
-
 static bool gate_serves(const struct x86_cpu *c)
 {
-	return !is_special(c) && (c->sfmask & SYSCALL_CLEARS) == SYSCALL_CLEARS && !(c->dr[7] & 0xff);
+	return !is_special(c) && !(c->dr[7] & 0xff);
+}
+
+#define SYSCALL_CLEARS (RFL_TF | RFL_DF | RFL_NT | RFL_AC)
+
+static bool gate_serves_syscall(const struct x86_cpu *c)
+{
+	return (c->sfmask & SYSCALL_CLEARS) == SYSCALL_CLEARS;
 }
 
 static bool runs_translated(const struct x86_cpu *c)
@@ -237,11 +242,13 @@ static void refresh_cache_addresses(struct vcpu *v)
 		v->gate.trust->lstar_tc = v->gate.trust->reflect_handler = 0;
 		return;
 	}
-	if (generation == v->cache_generation)
-		return;
-	v->cache_generation = generation;
-	v->gate.trust->lstar_tc = v->cpu.lstar ? bt_find(v->vm->bt, v->cpu.lstar) : 0;
-	v->gate.trust->reflect_handler = v->reflect_rip ? bt_find(v->vm->bt, v->reflect_rip) : 0;
+	if (generation != v->cache_generation) {
+		v->cache_generation = generation;
+		v->gate.trust->lstar_tc = v->cpu.lstar ? bt_find(v->vm->bt, v->cpu.lstar) : 0;
+		v->gate.trust->reflect_handler = v->reflect_rip ? bt_find(v->vm->bt, v->reflect_rip) : 0;
+	}
+	if (unlikely(!gate_serves_syscall(&v->cpu)))
+		v->gate.trust->lstar_tc = 0;
 }
 
 static void enter(struct vcpu *v)

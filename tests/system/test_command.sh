@@ -104,7 +104,7 @@ for o in --cpus=0 --cpus=x --memory=lots --memory=1 --memory=99999999G --timeout
 done
 status usage/stats-unwritable 2 "$T" run --stats folder a.xl
 status usage/control-no-socket 2 "$T" run --control a.xl a.xl
-for m in 290M 128M; do
+for m in 260M 128M; do
 	status usage/memory-$m 2 "$T" run --memory $m a.xl
 	has usage/memory-$m-says '^trapeze: a\.xl:[0-9]+: memory: 256 MiB ' err
 done

@@ -101,7 +101,7 @@ int tz_spin(int argc, char **argv)
 }
 
 // Says so after each piece of work of about a hundredth of a second, for ever: lines count what this guest was given.
-int tz_count(int argc, char **argv)
+int tz_count(int argc __attribute__((unused)), char **argv __attribute__((unused)))
 {
 	static const char line[] = "TZ-COUNT\n";
 
