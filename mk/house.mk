@@ -7,9 +7,9 @@
 TEST_PROGRAMS = $(B)/trapeze-san $(B)/fake-qemu $(B)/rpc-client $(B)/count-plugin.so
 .PHONY: test-programs
 test-programs: $(TEST_PROGRAMS)
-$(B)/count-plugin.so: tests/system/count_plugin.c
+$(B)/count-plugin.so: tests/system/count_plugin.c tests/system/qemu_plugin.h
 	@mkdir -p $(@D)
-	$(CC) $(STD) $(WARN) -O2 -fPIC -shared -fvisibility=hidden $< -o $@
+	$(CC) $(STD) $(WARN) -I. -O2 -fPIC -shared -fvisibility=hidden $< -o $@
 
 .PHONY: help setup run test soak bench fuzz iso
 
