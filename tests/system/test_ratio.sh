@@ -111,6 +111,7 @@ agree() {
 }
 
 measure
+equal "ratio: operations counted on both machines" "$(costs_of_both | grep -cE '^(syscalls|faults) ')" 2
 if ! agree; then
 	costs_of_both | sed 's/^/# apart, measured once more (a busy host makes ticks): /'
 	measure
