@@ -97,9 +97,9 @@ enum {
 // level 1 has been written or has ceased to be shadowed (then its writes go unseen).
 #define WALKS 4
 struct walk_memo {
-	u64 va, cr3; // 2 MiB of addresses; va 1: none
+	u64 va, cr3; // 2 MiB of addresses
 	u64 gpa;
-	u64 generation; // shadow.upper_changes
+	u64 generation; // shadow.upper_changes, which is never 0: an empty one is never true
 };
 
 struct shadow {
