@@ -281,11 +281,11 @@ static enum emul_result port_native(void *ctx, const u8 *code, unsigned len, voi
 	u64 last = v->vm->cache.code_pages - 1, vector, f = (*flags & RFL_ARITH) | RFL_FIXED;
 	u8 *page = frame_ptr(v->vm->cache.code + last);
 
+	memset(page, 0xc3, 2 * 16); // ret, and nothing of an earlier one
 	memcpy(page, code, len);
-	page[len] = 0xc3; // ret
 	vector = fpu_run(GATE_TC + (last << PAGE_SHIFT), operand, &f);
 	if (vector != ~0ull) {
-		*fault = (struct x86_fault){.vector = (u8)vector};
+		*fault = (struct x86_fault){.vector = (u8)vector, .has_error = vector_has_error_code((unsigned)vector)}; // #GP(0): LDMXCSR
 		return EMUL_FAULT;
 	}
 	*flags = f;

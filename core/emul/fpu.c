@@ -77,7 +77,7 @@ static void add(struct fpu_insn *f, u8 byte)
 	f->code[f->len++] = byte;
 }
 
-// Prefixes that select the instruction, REX without its address bits, opcode, ModRM, immediate.
+// Prefixes that select the instruction, REX without its address bits, opcode, ModRM, immediates of a byte each.
 static void encode(const struct emu *x, struct fpu_insn *f)
 {
 	const ZydisDecodedInstruction *d = &x->in.d;
@@ -96,8 +96,23 @@ static void encode(const struct emu *x, struct fpu_insn *f)
 		add(f, x->in.bytes[at++]);
 	if (modrm < x->in.length)
 		add(f, f->memory >= 0 ? x->in.bytes[modrm] & 0x38 : x->in.bytes[modrm]);
-	if (d->raw.imm[0].size)
-		add(f, x->in.bytes[d->raw.imm[0].offset]);
+	for (unsigned i = 0; i < 2; i++)
+		if (d->raw.imm[i].size)
+			add(f, x->in.bytes[d->raw.imm[i].offset]);
+}
+
+// It runs in ring 0: it must be the instruction that was looked at, and whole, so that what stands behind it is not taken for a part.
+static bool encoded_well(const struct emu *x, const struct fpu_insn *f)
+{
+	u8 bytes[15];
+	struct insn again;
+
+	if (f->len >= sizeof(bytes))
+		return false;
+	memset(bytes, 0xc3, sizeof(bytes));
+	memcpy(bytes, f->code, f->len);
+	return insn_decode_visible(&again, INSN_MODE_64, bytes, sizeof(bytes)) == INSN_OK && again.length == f->len &&
+	       again.d.mnemonic == x->in.d.mnemonic;
 }
 
 static enum emul_result available(struct emu *x, const struct fpu_insn *f)
@@ -173,6 +188,8 @@ enum emul_result emu_native(struct emu *x)
 		return EMUL_UNSUPPORTED;
 	TRY(available(x, &f));
 	encode(x, &f);
+	if (!encoded_well(x, &f))
+		return EMUL_UNSUPPORTED;
 	len = f.memory < 0 ? 0 : emu_bits(x, (unsigned)f.memory) / 8;
 	actions = f.memory < 0 ? 0 : x->in.op[f.memory].actions;
 	if (len && misaligned(x, &f, len))

@@ -152,7 +152,20 @@ static void w_set_xmm(void *ctx, unsigned reg, const u8 in[16])
 	memcpy(xmm[reg], in, 16);
 }
 
+// What the machine would be made to execute in ring 0.
+static u8 native[16];
+static unsigned native_len;
+
+static enum emul_result w_native(void *ctx, const u8 *code, unsigned len, void *operand, u64 *flags, struct x86_fault *f)
+{
+	assert_in_range(len, 1, sizeof(native));
+	memcpy(native, code, len);
+	native_len = len;
+	return EMUL_OK;
+}
+
 static const struct emul_ports ports = {
+	.native = w_native,
 	.read = w_read,
 	.write = w_write,
 	.cmpxchg = w_cmpxchg,
@@ -644,6 +657,26 @@ static void test_sse_moves(void **state)
 	FAULTS("\x0f\x10\x0b", VEC_NM, 0);
 }
 
+#define NATIVE(s, bytes)                                        \
+	do {                                                    \
+		OK(s);                                          \
+		assert_int_equal(native_len, sizeof(bytes) - 1); \
+		assert_memory_equal(native, bytes, native_len); \
+	} while (0)
+
+// Only whole instructions may go to the machine: one that took what stands behind it for a part of itself would run on there.
+static void test_native_encoding(void **state)
+{
+	cpu.gpr[R_RBX] = DATA;
+	cpu.gpr[R_R9] = DATA;
+	NATIVE("\x0f\x58\x4b\x10", "\x0f\x58\x08");                     // addps 16(%rbx), %xmm1
+	NATIVE("\x66\x45\x0f\x70\x11\x1b", "\x66\x44\x0f\x70\x10\x1b"); // pshufd $27, (%r9), %xmm10
+	NATIVE("\x66\x0f\x78\xc1\x05\x07", "\x66\x0f\x78\xc1\x05\x07"); // extrq $7, $5, %xmm1: two immediates
+	NATIVE("\xf2\x0f\x78\xca\x05\x07", "\xf2\x0f\x78\xca\x05\x07"); // insertq $7, $5, %xmm2, %xmm1
+	NATIVE("\xd8\x43\x08", "\xd8\x00");                             // fadds 8(%rbx)
+	NATIVE("\xd9\xe8", "\xd9\xe8");                                 // fld1
+}
+
 static void test_escalation(void **state)
 {
 	assert_int_equal(emul_escalate(VEC_GP, VEC_NP), EMUL_DOUBLE);
@@ -674,6 +707,7 @@ int main(void)
 		T(test_syscall),
 		T(test_far),
 		T(test_sse_moves),
+		T(test_native_encoding),
 		T(test_escalation),
 	};
 
