@@ -252,6 +252,7 @@ static void gate_garbage(void)
 		garbage(1);
 		exercise();
 	}
+	print("\n"); // garbage in the page may be bytes for the console: they get a line of their own
 }
 
 // One field of the vCPU's page at a time.
@@ -262,6 +263,7 @@ static void gate_fields(void)
 			*(volatile u64 *)at = odd_value();
 			exercise();
 		}
+	print("\n"); // as above
 }
 
 const struct attack_case memory_cases[] = {
