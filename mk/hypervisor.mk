@@ -23,6 +23,8 @@ $(B)/hv/%.o: %.c
 $(B)/hv/%.S.o: %.S
 	@mkdir -p $(@D)
 	$(CC) $(HV_FLAGS) $(HV_INC) -MMD -MP -c $< -o $@
+# xxHash includes headers of a C library.
+$(B)/hv/base/xxh64.o: HV_FLAGS += -isystem base/libc
 # Its loops must not become calls to memcpy and memset.
 $(B)/hv/base/string.o: HV_FLAGS += -fno-tree-loop-distribute-patterns
 
