@@ -22,6 +22,7 @@ await() { # LOG PATTERN SECONDS
 start() { # LOG OPTION-OR-VMFILE...
 	local log=$1
 	shift
+	: >"$log" # it is read before the command has begun
 	timeout -k 5 400 "$B/trapeze" run --control "$socket" "$@" </dev/null >"$log" 2>"$log.err" &
 	run=$!
 }
