@@ -8,6 +8,8 @@ CPUS ?= 2
 # make soak and make fuzz: how long (each fuzz target gets FUZZ_SECONDS)
 SOAK_SECONDS ?= 2700
 FUZZ_SECONDS ?= 60
+# make fuzz-diff: cases or states of each differential test
+FUZZ_CASES ?= 10000000
 # make bench: how many pairs of runs, bare and Trapeze in turn
 PAIRS ?= 3
 # make run: seconds after which the demo gives up when there is no terminal

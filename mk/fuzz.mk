@@ -37,4 +37,9 @@ fuzz-all: $(FUZZ_TARGETS:%=$(B)/fuzz/%)
 	@for t in $(FUZZ_TARGETS:fuzz_%=fuzz-%); do $(MAKE) --no-print-directory $$t || exit 1; done
 	@echo "$(words $(FUZZ_TARGETS)) fuzz targets, $(FUZZ_SECONDS) s each, no crash"
 
+# The differential tests for FUZZ_CASES cases or states each, from SEED on (default: a random one). mk/diff-*.mk have the short ones.
+.PHONY: fuzz-diff
+fuzz-diff: $(B)/diff/emul_native $(B)/diff/emul_unicorn $(B)/diff/bt_native
+	B=$(B) tests/diff/long $(FUZZ_CASES) $(SEED)
+
 -include $(FUZZ_LIB_C:%.c=$(B)/fuzz/%.d) $(FUZZ_TARGETS:%=$(B)/fuzz/tests/fuzz/%.d)

@@ -25,7 +25,10 @@ $(HOSTILE_DIR)/hostile.bz: tests/guests/sysinsn/bzimage.S $(HOSTILE_DIR)/hostile
 guests: $(HOSTILE_DIR)/hostile.bz
 -include $(HOSTILE_OBJ:.o=.d)
 
-# From a random seed on, for FUZZ_SECONDS; a finding leaves the machine's log.
+# From SEED on (default: a random one), for FUZZ_SECONDS, half of them with CLI and HLT; a finding leaves the machine's log.
 .PHONY: fuzz-hostile
 fuzz-hostile: $(HOSTILE_DIR)/hostile.bz $(B)/trapeze.elf $(B)/trapeze
-	B=$(B) tests/system/hostile_seeds $(B)/fuzz/hostile $$(od -An -N4 -tu4 /dev/urandom) 10000000 wild $(FUZZ_SECONDS)
+	@seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; half=$$(($(FUZZ_SECONDS) / 2 + 1)); \
+		echo "random code from seed $$seed"; \
+		B=$(B) tests/system/hostile_seeds $(B)/fuzz/hostile $$seed 10000000 '' $$half && \
+		B=$(B) tests/system/hostile_seeds $(B)/fuzz/hostile $$seed 10000000 wild $$half

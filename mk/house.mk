@@ -20,6 +20,7 @@ help:
 	@echo "make check    the fast layers only: unit tests with sanitizers, layers, headers, format"
 	@echo "make fuzz     every fuzz target, FUZZ_SECONDS=$(FUZZ_SECONDS) each"
 	@echo "make fuzz-hostile  random code in hostile VMs, FUZZ_SECONDS=$(FUZZ_SECONDS)"
+	@echo "make fuzz-diff     emulator and translator against the machine, FUZZ_CASES=$(FUZZ_CASES) cases of each"
 	@echo "make bench    Trapeze against the bare machine, PAIRS=$(PAIRS) runs each; writes docs/benchmarks.md and a plot"
 	@echo "make soak     boots by the dozen, stress-ng, audits, within SOAK_SECONDS=$(SOAK_SECONDS)"
 	@echo "make iso      build/trapeze.iso (the demo, by BIOS and UEFI)"
