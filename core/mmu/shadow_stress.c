@@ -16,6 +16,7 @@ struct stress {
 	bool all; // everything was flushed
 	u64 flushed[SHADOW_STRESS_FLUSHES];
 	u64 checks, entries_reduced;
+	u64 va[STRESS_TABLES]; // where the table was, or VA_ALL: at more addresses than one
 	u64 copy[STRESS_TABLES][SLOTS];
 };
 
@@ -53,6 +54,7 @@ static void follow(struct shadow *s, struct stress *st, struct table *t)
 		return;
 	}
 	memcpy(st->copy[st->count], t->entry, PAGE_SIZE);
+	st->va[st->count] = t->multi || t->level > 1 ? VA_ALL : t->va;
 	st->table[st->count++] = index;
 	for (unsigned slot = 0; t->level > 1 && slot < SLOTS; slot++)
 		if ((t->entry[slot] & PTE_P) && !(t->level == 4 && slot == GATE_SLOT))
@@ -69,14 +71,15 @@ void shadow_stress_begin(struct shadow *s, void *memory)
 		follow(s, st, &s->tables[s->current]);
 }
 
-static bool covered(const struct stress *st, const struct table *t, unsigned slot)
+// By the addresses at which the machine saw the table: it may have got more since, which no TLB knows.
+static bool covered(const struct stress *st, u32 i, unsigned slot)
 {
-	u64 va = t->va | (u64)slot << level_shift(t->level);
+	u64 va = st->va[i] | (u64)slot << PAGE_SHIFT;
 
-	if (t->level != 1 || t->multi)
+	if (st->va[i] == VA_ALL)
 		return false;
-	for (u32 i = 0; i < st->flushes; i++)
-		if (!((st->flushed[i] ^ va) << (64 - VA_BITS) >> (64 - VA_BITS) >> PAGE_SHIFT))
+	for (u32 k = 0; k < st->flushes; k++)
+		if (!((st->flushed[k] ^ va) << (64 - VA_BITS) >> (64 - VA_BITS) >> PAGE_SHIFT))
 			return true;
 	return false;
 }
@@ -98,7 +101,7 @@ unsigned shadow_stress_check(struct shadow *s, void *memory, void (*report)(void
 			if (old == now || !entry_reduced(old, now))
 				continue;
 			st->entries_reduced++;
-			if (covered(st, t, slot))
+			if (covered(st, i, slot))
 				continue;
 			bad++;
 			report(ctx, t->level ? t->va | (u64)slot << level_shift(t->level) : 0, old, now);

@@ -63,6 +63,7 @@ struct exercise {
 	char first[256];
 	u64 accesses, hits, steps, native, stale;
 	u64 marked; // faults that a marker told
+	void *stress; // of the stress mode, when it is tested
 };
 
 static void ex_fail(struct exercise *x, const char *fmt, ...)
@@ -133,6 +134,8 @@ static void ex_flush(void *ctx, u64 va)
 {
 	struct exercise *x = ctx;
 
+	if (x->stress)
+		shadow_stress_flushed(x->stress, va);
 	for (unsigned i = 0; i < EX_TLB; i++)
 		if (va == VA_ALL || x->tlb[i].va == (va & ~PAGE_MASK))
 			x->tlb[i].entry = 0;

@@ -452,6 +452,76 @@ static void test_write_protect_off(void **state)
 	finish(x);
 }
 
+// The stress mode: a right that goes must have been announced, whoever takes it.
+static void count_unflushed(void *ctx, u64 va, u64 old, u64 now)
+{
+	*(u64 *)ctx = va;
+}
+
+static unsigned stressed_store(u32 plant, ppn_t table, unsigned level, u64 entry, u64 *at)
+{
+	struct exercise *x = linux_guest();
+	unsigned bad;
+
+	x->stress = calloc(1, shadow_stress_size());
+	assert_int_equal(fault(x, USER, PF_U), SHADOW_FIXED);
+	shadow_stress_begin(x->shadow, x->stress);
+	x->shadow->plant = plant;
+	set_pte(x, table, va_slot(USER + PAGE_SIZE, level), entry);
+	*at = 0;
+	bad = shadow_stress_check(x->shadow, x->stress, count_unflushed, at);
+	free(x->stress);
+	x->stress = NULL;
+	assert_true(ex_destroy(x));
+	return bad;
+}
+
+static void test_stress(void **state)
+{
+	u64 pte = (P_DATA + 1) << 12 | FULL, at;
+
+	assert_int_equal(stressed_store(0, P_L1, 1, 0, &at), 0);
+	assert_int_equal(stressed_store(0, P_L1, 1, pte & ~(u64)PTE_W, &at), 0);
+	assert_int_equal(stressed_store(0, P_L2, 2, 0, &at), 0);
+	assert_int_equal(stressed_store(PLANT_NO_FLUSH, P_L1, 1, 0, &at), 1);
+	assert_int_equal(at, USER + PAGE_SIZE);
+	assert_int_equal(stressed_store(PLANT_NO_FLUSH, P_L1, 1, pte & ~(u64)PTE_W, &at), 1);
+	assert_int_equal(stressed_store(PLANT_NO_FLUSH, P_L1, 1, pte ^ 1u << 12, &at), 1); // another frame
+	assert_true(stressed_store(PLANT_NO_FLUSH, P_L2, 2, 0, &at)); // it, and the leaves of the table that it freed
+	assert_int_equal(stressed_store(PLANT_NO_FLUSH, P_L1, 1, pte, &at), 0); // as it was
+}
+
+// The exerciser under the stress mode: no step may take a right silently, and a shadow that forgets flushes is noticed.
+static unsigned stressed_steps(u32 plant, unsigned steps, u64 *reduced)
+{
+	u64 state = 11, at = 0, checks;
+	struct exercise *x = ex_create(xorshift, &state, 200);
+	unsigned bad = 0;
+
+	x->stress = calloc(1, shadow_stress_size());
+	x->shadow->plant = plant;
+	for (unsigned i = 0; i < steps && !bad; i++) {
+		shadow_stress_begin(x->shadow, x->stress);
+		ex_step(x);
+		bad = shadow_stress_check(x->shadow, x->stress, count_unflushed, &at);
+	}
+	shadow_stress_counts(x->stress, &checks, reduced);
+	free(x->stress);
+	x->stress = NULL;
+	(void)ex_destroy(x);
+	return bad;
+}
+
+static void test_stress_random(void **state)
+{
+	u64 reduced;
+
+	assert_int_equal(stressed_steps(0, 5000, &reduced), 0);
+	print_message("%lu rights reduced by single flushes\n", (unsigned long)reduced);
+	assert_true(reduced > 20);
+	assert_true(stressed_steps(PLANT_NO_FLUSH, 5000, &reduced));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -469,6 +539,8 @@ int main(void)
 		cmocka_unit_test(test_watch),
 		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test(test_write_protect_off),
+		cmocka_unit_test(test_stress),
+		cmocka_unit_test(test_stress_random),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_random_eviction),
 		cmocka_unit_test(test_random_short),
