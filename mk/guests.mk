@@ -8,9 +8,9 @@ SELFTESTS_SRC = guests/linux/tools/testing/selftests/x86
 INITRD_VARIANTS = shell script bench full selftests work
 
 .PHONY: guests
-guests: guests/vmlinuz $(INITRD_VARIANTS:%=$(GUESTS)/initrd-%.cpio.gz)
+guests: guests/vmlinuz guests/memtest/x64.bin $(INITRD_VARIANTS:%=$(GUESTS)/initrd-%.cpio.gz)
 
-guests/vmlinuz guests/busybox guests/full/vmlinuz $(SELFTESTS_SRC)/Makefile: | $(SETUP_STAMP)
+guests/vmlinuz guests/busybox guests/full/vmlinuz guests/memtest/x64.bin $(SELFTESTS_SRC)/Makefile: | $(SETUP_STAMP)
 	@test -e $@ || scripts/fetch-guests
 
 $(GUESTS)/tz: $(TZ_SRC) $(INITRD)/tz.h

@@ -182,7 +182,8 @@ static bool create_memory(struct vm *vm)
 		return false;
 	for (ppn_t p = 0; p < vm->ppn_limit; p++)
 		vm->p2m[p] = MPN_NONE;
-	return fill_p2m(vm, 0, 0xa0000) && fill_p2m(vm, 0xc0000, vm->low_bytes - 0xc0000) && fill_p2m(vm, HIGH_RAM_BASE, high);
+	return fill_p2m(vm, 0, 0xa0000) && fill_p2m(vm, VGA_TEXT, VGA_TEXT_BYTES) && fill_p2m(vm, 0xc0000, vm->low_bytes - 0xc0000) &&
+	       fill_p2m(vm, HIGH_RAM_BASE, high);
 }
 
 // Memory for the shadow's records, once.
@@ -375,6 +376,12 @@ static bool load_kernel(struct vm *vm, char *error, size_t size)
 	return false;
 }
 
+static void clear_screen(struct vm *vm)
+{
+	for (u64 gpa = VGA_TEXT; gpa < VGA_TEXT + VGA_TEXT_BYTES; gpa += 2)
+		*(u16 *)gpa_ram(vm, gpa) = VGA_BLANK;
+}
+
 static void create_platform(struct vm *vm)
 {
 	struct platform_config c = {
@@ -425,6 +432,7 @@ static bool start(struct vm *vm, char *error, size_t error_size)
 		return false;
 	}
 	create_platform(vm);
+	clear_screen(vm);
 	if (!load_kernel(vm, error, error_size))
 		return false;
 	if (!(vm->vcpu.cpu.efer & EFER_LMA))

@@ -25,6 +25,7 @@ void platform_init(struct platform *p, const struct platform_config *c)
 	ioapic_init(&p->ioapic);
 	pci_init(&p->pci);
 	pm_init(&p->pm);
+	vga_init(&p->vga);
 	fw_cfg_init(&p->fw_cfg, c->mem_low + c->mem_high, 1);
 	kvm_init(&p->kvm, &(struct kvm_memory){c->ports->ram_read, c->ports->ram_write, c->ctx},
 		 c->kvm ? c->tsc_khz : 0, c->tsc_base, c->wall_seconds);
@@ -192,6 +193,8 @@ static bool is_pm(u16 port)
 
 static u8 in_byte(struct platform *p, u64 now, u16 port)
 {
+	u8 value;
+
 	switch (port) {
 	case 0x20 ... 0x21:
 	case 0xa0 ... 0xa1:
@@ -208,6 +211,10 @@ static u8 in_byte(struct platform *p, u64 now, u16 port)
 		return uart_read(&p->uart, now, port & 7);
 	case FW_CFG_DATA:
 		return fw_cfg_read(&p->fw_cfg);
+	case VGA_FIRST_PORT ... VGA_LAST_PORT:
+		if (vga_read(&p->vga, now, port, &value))
+			return value;
+		break;
 	case 0x60: // no keyboard controller
 	case 0x64:
 		return 0xff;
@@ -262,6 +269,10 @@ static bool out_byte(struct platform *p, u64 now, u16 port, u8 value, u8 *tx)
 		break;
 	case 0x3f8 ... 0x3ff:
 		return uart_write(&p->uart, now, port & 7, value, tx);
+	case VGA_FIRST_PORT ... VGA_LAST_PORT:
+		if (vga_write(&p->vga, port, value))
+			break;
+		__attribute__((fallthrough));
 	default:
 		p->unknown_out++;
 		p->last_unknown_port = port;

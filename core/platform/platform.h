@@ -17,6 +17,7 @@
 #include "core/platform/pm.h"
 #include "core/platform/rtc.h"
 #include "core/platform/uart.h"
+#include "core/platform/vga.h"
 
 // Any port may be NULL.
 struct platform_ports {
@@ -54,6 +55,7 @@ struct platform {
 	struct pm pm;
 	struct fw_cfg fw_cfg;
 	struct kvm_guest kvm;
+	struct vga vga;
 	u32 external; // lines that platform_set_irq() holds, by gsi
 	u8 post;      // last value of port 0x80
 	u8 port_92;

@@ -10,7 +10,7 @@ user int through a kernel gate: #GP'
 
 kernel=$PWD/$B/guests/fidelity.elf
 cpu=$(sed -n 's/^#define TZ_CPU_MODEL "\(.*\)"$/\1/p' abi/machine.h)
-timeout 120 qemu-system-x86_64 -machine pc -accel tcg -cpu "$cpu" -m 64 -nodefaults -display none -vga none -serial stdio -no-reboot \
+timeout 120 qemu-system-x86_64 -machine pc -accel tcg -cpu "$cpu" -m 64 -nodefaults -display none -vga std -serial stdio -no-reboot \
 	-device isa-debug-exit,iobase=0xf4,iosize=4 -kernel "$kernel" </dev/null >"$WORK/bare.log" 2>"$WORK/bare.err"
 equal "bare machine: exit status" $? 3
 printf 'name = "fidelity"\nkernel = "%s"\nmemory = 64\n' "$kernel" >"$WORK/fidelity.cfg"

@@ -128,6 +128,7 @@ void kmain(void)
 	test_debug();
 	test_memory();
 	test_interrupts();
+	test_screen();
 	print("end\n");
 	asm volatile("outl %0, $0xf4" ::"a"(failures != 0));
 }

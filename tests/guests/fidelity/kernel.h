@@ -51,7 +51,7 @@ bool raises(void (*code)(u64), u64 argument, unsigned vector, u64 error);
 void in_user(void (*code)(void), u64 cs, u64 rflags);
 
 void test_flags(void), test_segments(void), test_transfers(void), test_faults(void), test_debug(void), test_memory(void),
-	test_interrupts(void);
+	test_interrupts(void), test_screen(void);
 
 static inline u64 flags(void)
 {
