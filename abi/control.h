@@ -29,6 +29,7 @@ enum tz_control_error {
 #define TZ_N_VM_CREATED "vm_created"     // {"vm","id"}: by the method `create`
 #define TZ_N_VM_ENDED "vm_ended"         // {"vm","reason","how","value"}
 #define TZ_N_VM_RESTARTED "vm_restarted" // {"vm","reason","how"}
+#define TZ_N_VM_PRESERVED "vm_preserved" // the same: it has ended and is kept; vm_ended comes when it is destroyed
 #define TZ_N_PANIC "panic"               // {"text"}: the hypervisor died; its report is on the log port
 #define TZ_N_FINAL "final"               // statistics; nothing follows
 

@@ -14,7 +14,7 @@
 // What the hypervisor needs at least, for itself and for each VM beside the VM's own memory: a machine that has less is refused
 // before it starts. Lower bounds: vmm/vm.c asserts that it takes no less.
 #define TZ_HV_MEMORY (3ull << 20)
-#define TZ_VM_OVERHEAD (8ull << 20)
+#define TZ_VM_OVERHEAD (10ull << 20)
 
 // A guest, or the hypervisor at the very end, writes here; QEMU's isa-debug-exit ends with (v << 1) | 1.
 #define TZ_DEBUG_EXIT_PORT 0xf4

@@ -66,7 +66,7 @@ static int living(struct client *c, const char *name)
 		client_string(json_at(list, i), "state", state, sizeof(state));
 		if (name && !json_string_is(json_member(json_at(list, i), "name"), name))
 			continue;
-		n += strcmp(state, "ended") != 0 && strcmp(state, "crashed") != 0;
+		n += strcmp(state, "ended") != 0 && strcmp(state, "crashed") != 0 && strcmp(state, "shutdown") != 0;
 	}
 	return n;
 }

@@ -109,7 +109,7 @@ int session_finish(const struct session *s)
 {
 	int status = exit_status(s);
 
-	if (s->options->stats && status != EXIT_NO_QEMU && !stats_file_write(s) && status == EXIT_OK)
+	if (s->options->stats && !stats_file_write(s) && status == EXIT_OK)
 		status = EXIT_FAILED;
 	return status;
 }

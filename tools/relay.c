@@ -18,7 +18,7 @@
 #define OUT_MAX (16u << 20) // a client that does not read is dropped
 
 static const char *const events[] = {TZ_N_READY, TZ_N_CONSOLE, TZ_N_VM_CREATED, TZ_N_VM_ENDED, TZ_N_VM_RESTARTED,
-				     TZ_N_PANIC, TZ_N_FINAL};
+				     TZ_N_VM_PRESERVED, TZ_N_PANIC, TZ_N_FINAL};
 
 struct relay_client {
 	struct relay_client *next;

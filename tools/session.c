@@ -133,14 +133,14 @@ static void note_console(struct session *s, struct json_value params)
 	free(buf);
 }
 
-static void vm_crashed(struct session *s, struct session_vm *vm, struct json_value params)
+static void vm_crashed(struct session *s, struct session_vm *vm, struct json_value params, const char *what_now)
 {
 	char reason[4096] = "";
 
 	vm->crashed = true;
 	json_string(json_member(params, "reason"), reason, sizeof(reason));
 	console_flush(s, true);
-	complain("VM %s crashed: %s", vm->file->name, reason);
+	complain("VM %s crashed: %s%s", vm->file->name, reason, what_now);
 }
 
 static bool all_ended(const struct session *s)
@@ -159,8 +159,9 @@ static void note_vm_ended(struct session *s, struct json_value params)
 	if (!vm)
 		return;
 	json_string(json_member(params, "how"), how, sizeof(how));
-	if (!vm->ended && !strcmp(how, TZ_END_CRASH))
-		vm_crashed(s, vm, params);
+	if (!vm->ended && !vm->preserved && !strcmp(how, TZ_END_CRASH))
+		vm_crashed(s, vm, params, "");
+	vm->preserved = false;
 	if (!strcmp(how, TZ_END_DEBUG_EXIT) && json_u64(json_member(params, "value"), &vm->value))
 		vm->debug_exit = true;
 	vm->ended = true;
@@ -191,7 +192,20 @@ static void note_vm_restarted(struct session *s, struct json_value params)
 	struct session_vm *vm = vm_of(s, params);
 
 	if (vm && json_string_is(json_member(params, "how"), TZ_END_CRASH))
-		vm_crashed(s, vm, params);
+		vm_crashed(s, vm, params, "");
+}
+
+static void note_vm_preserved(struct session *s, struct json_value params)
+{
+	struct session_vm *vm = vm_of(s, params);
+
+	if (!vm)
+		return;
+	vm->preserved = true;
+	if (json_string_is(json_member(params, "how"), TZ_END_CRASH))
+		vm_crashed(s, vm, params, " (kept until it is destroyed)");
+	else
+		complain("VM %s has ended and is kept until it is destroyed", vm->file->name);
 }
 
 static void panicked(struct session *s)
@@ -223,6 +237,8 @@ static void on_note(void *arg, const char *method, struct json_value params, con
 		note_vm_created(s, params);
 	else if (!strcmp(method, TZ_N_VM_RESTARTED))
 		note_vm_restarted(s, params);
+	else if (!strcmp(method, TZ_N_VM_PRESERVED))
+		note_vm_preserved(s, params);
 	else if (!strcmp(method, TZ_N_PANIC))
 		note_panic(s, params);
 	else if (!strcmp(method, TZ_N_FINAL)) {
@@ -413,7 +429,9 @@ int session_run(const struct run_options *o, const struct vm_file *vm, unsigned 
 		s->vm[i].file = &vm[i];
 	s->signal_fd = open_signals();
 	if (!o->control || relay_open(s, o->control)) {
-		status = qemu_start(&s->qemu, o, vm, vms);
+		status = o->stats && !stats_file_clear(o->stats) ? EXIT_USAGE : qemu_start(&s->qemu, o, vm, vms);
+		if (status == EXIT_NO_QEMU && o->stats)
+			stats_file_write(s);
 		if (status == EXIT_OK) {
 			if (o->timeout_ms)
 				s->deadline_ms = now_ms() + o->timeout_ms;

@@ -17,6 +17,7 @@ struct session_vm {
 	const struct vm_file *file;
 	struct vm_file *own; // `file`, of a VM that came later: no more than its name
 	bool ended, crashed, debug_exit;
+	bool preserved; // it has ended, which was told, and is kept
 	u64 value;         // of a debug exit
 	struct bytes line; // console output of an unfinished line, when there are several VMs
 	u64 line_ms;       // when the oldest byte of it came
@@ -97,6 +98,7 @@ void relay_handle(struct session *s, const struct pollfd *fds, unsigned n);
 void relay_broadcast(struct session *s, const char *method, const char *line, size_t len);
 
 // Statistics file.
+bool stats_file_clear(const char *path); // of an earlier run's
 bool stats_file_write(const struct session *s);
 
 #endif

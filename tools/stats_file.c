@@ -78,6 +78,16 @@ static void skeleton(const struct session *s, struct bytes *out)
 	free(buf);
 }
 
+bool stats_file_clear(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+
+	if (fd < 0)
+		return complain("--stats: %s: %s", path, strerror(errno));
+	close(fd);
+	return true;
+}
+
 bool stats_file_write(const struct session *s)
 {
 	struct bytes text = {0};

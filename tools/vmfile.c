@@ -107,6 +107,8 @@ static bool check_keys(struct reader *r)
 
 		if (vmkey_class(k->name) == VMKEY_UNKNOWN)
 			return wrong_at(r, k->line, k->name, "unknown key");
+		if (k->add && vmkey_class(k->name) == VMKEY_HONOURED && !vmkey_grows(k->name))
+			return wrong_at(r, k->line, k->name, "'+=' adds to text and to lists, and this is neither");
 		if (first != k && !k->add) {
 			char what[64];
 
@@ -311,6 +313,9 @@ static bool get_memory(struct reader *r, u64 machine_memory)
 	if (!get_mib(r, "tz_mem_min", 0, vm->memory, &vm->mem_min) ||
 	    !get_number32(r, "tz_mem_shares", 1, 1000000, &vm->mem_shares))
 		return false;
+	if (vm->maxmem > machine_memory && vm->memory <= machine_memory)
+		complain("%s:%u: maxmem: warning: %llu MiB are more than the machine's %llu MiB", r->vm->path, key_line(r, "maxmem"),
+			 (unsigned long long)(vm->maxmem / MIB), (unsigned long long)(machine_memory / MIB));
 	if (vm->memory > machine_memory)
 		return wrong(r, "memory", "%llu MiB do not fit in the machine's %llu MiB (--memory)",
 			     (unsigned long long)(vm->memory / MIB), (unsigned long long)(machine_memory / MIB));

@@ -176,3 +176,10 @@ enum vmkey_class vmkey_class(const char *name)
 		return VMKEY_HONOURED;
 	return among(known, ARRAY_SIZE(known), name) ? VMKEY_KNOWN : VMKEY_UNKNOWN;
 }
+
+bool vmkey_grows(const char *name)
+{
+	static const char *const texts[] = {"cmdline", "extra", "root", "serial"};
+
+	return among(texts, ARRAY_SIZE(texts), name);
+}

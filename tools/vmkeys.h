@@ -7,5 +7,7 @@
 
 enum vmkey_class { VMKEY_UNKNOWN, VMKEY_KNOWN, VMKEY_HONOURED };
 enum vmkey_class vmkey_class(const char *name);
+// May `+=` be written for this honoured key? It joins texts, which makes another number of a number.
+bool vmkey_grows(const char *name);
 
 #endif

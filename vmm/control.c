@@ -338,16 +338,26 @@ void control_vm_ended(struct control *c, const char *vm, const char *how, const 
 	control_note_send(c, &j);
 }
 
-void control_vm_restarted(struct control *c, const char *vm, const char *how, const char *reason)
+static void vm_note(struct control *c, const char *method, const char *vm, const char *how, const char *reason)
 {
 	char buf[TEXT_MAX * 6 + NAME_ESCAPED + 256];
 	struct json_out j;
 
-	control_note_begin(&j, buf, sizeof(buf), TZ_N_VM_RESTARTED);
+	control_note_begin(&j, buf, sizeof(buf), method);
 	json_kv_string(&j, "vm", vm);
 	kv_text(&j, "reason", reason);
 	json_kv_string(&j, "how", how);
 	control_note_send(c, &j);
+}
+
+void control_vm_restarted(struct control *c, const char *vm, const char *how, const char *reason)
+{
+	vm_note(c, TZ_N_VM_RESTARTED, vm, how, reason);
+}
+
+void control_vm_preserved(struct control *c, const char *vm, const char *how, const char *reason)
+{
+	vm_note(c, TZ_N_VM_PRESERVED, vm, how, reason);
 }
 
 void control_panic(struct control *c, const char *text)

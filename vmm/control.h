@@ -63,6 +63,7 @@ void control_vm_created(struct control *c, const char *vm, u64 id);
 // `how` is one of TZ_END_*; `value` is what a debug exit wrote.
 void control_vm_ended(struct control *c, const char *vm, const char *how, const char *reason, u64 value);
 void control_vm_restarted(struct control *c, const char *vm, const char *how, const char *reason);
+void control_vm_preserved(struct control *c, const char *vm, const char *how, const char *reason);
 void control_panic(struct control *c, const char *text);
 // The last message: statistics. Uses the reply buffer, so not from inside a method.
 void control_final(struct control *c, const struct stats_snapshot *s);

@@ -66,6 +66,14 @@ static void failed(const char *name, const char *reason)
 	control_vm_ended(&service_control, name, TZ_END_CRASH, reason, 0);
 }
 
+static void refused(const struct vm_config *config, const char *reason)
+{
+	spin_lock(&vms_lock);
+	vms_refused(config, reason);
+	spin_unlock(&vms_lock);
+	failed(config->name, reason);
+}
+
 static void start_vm(const struct vm_config *config)
 {
 	char error[200] = "";
@@ -73,7 +81,7 @@ static void start_vm(const struct vm_config *config)
 	enum status st;
 
 	if (!vm) {
-		failed(config->name, error);
+		refused(config, error);
 		return;
 	}
 	spin_lock(&vms_lock);
@@ -81,7 +89,7 @@ static void start_vm(const struct vm_config *config)
 	spin_unlock(&vms_lock);
 	if (st == ST_OK)
 		return;
-	failed(config->name, st == ST_BUSY ? "there is a VM of that name" : "too many VMs");
+	refused(config, st == ST_BUSY ? "there is a VM of that name" : "too many VMs");
 	vm_free(vm);
 	vm_forget(vm);
 }

@@ -10,6 +10,7 @@
 struct vm *method_vm(const struct control_request *req);
 // What a method returns if there is none.
 int method_no_vm(struct control_request *req);
+int method_ended(struct control_request *req); // it is preserved
 // Bad parameters, with a reason (a literal).
 int method_bad(struct control_request *req, const char *why);
 // An address or another number: a JSON number, or a string that has it in decimal or, after 0x, in hexadecimal.

@@ -12,6 +12,7 @@
 #include "machine/irq/time.h"
 #include "machine/mm/frames.h"
 #include "vmm/knobs.h"
+#include "vmm/reserve.h"
 
 // ---- emulator: memory
 
@@ -338,11 +339,9 @@ static mpn_t port_alloc(void *ctx)
 
 	if (vm->shadow_tables >= 2 * vm->shadow_table_limit) // a table is two frames: entries and links
 		return MPN_NONE;
-	mpn = frame_alloc();
-	if (mpn != MPN_NONE) {
-		vm->shadow_tables++;
+	mpn = reserve_alloc(vm);
+	if (mpn != MPN_NONE)
 		vm->frames_held++;
-	}
 	return mpn;
 }
 
@@ -350,9 +349,8 @@ static void port_free(void *ctx, mpn_t mpn)
 {
 	struct vm *vm = ctx;
 
-	vm->shadow_tables--;
 	vm->frames_held--;
-	frame_free(mpn);
+	reserve_free(vm, mpn);
 }
 
 // Each entry to the guest world writes CR3 and CR4.PGE is 0: every reduced right is flushed by construction. The stress mode

@@ -171,6 +171,12 @@ int method_bad(struct control_request *req, const char *why)
 	return TZ_RPC_INVALID_PARAMS;
 }
 
+int method_ended(struct control_request *req)
+{
+	req->error = "the VM has ended and is only kept: it can be looked at and destroyed";
+	return TZ_RPC_STATE;
+}
+
 struct vm *method_vm(const struct control_request *req)
 {
 	char name[TZ_NAME_MAX + 1];
@@ -277,6 +283,8 @@ static int method_pause(void *ctx, struct control_request *req, struct json_out 
 
 	if (!vm)
 		return method_no_vm(req);
+	if (vm->preserved)
+		return method_ended(req);
 	vm_pause(vm);
 	json_put_bool(result, true);
 	return 0;
@@ -288,6 +296,8 @@ static int method_unpause(void *ctx, struct control_request *req, struct json_ou
 
 	if (!vm)
 		return method_no_vm(req);
+	if (vm->preserved)
+		return method_ended(req);
 	vm_unpause(vm);
 	json_put_bool(result, true);
 	return 0;
@@ -313,6 +323,8 @@ static int method_sched_credit(void *ctx, struct control_request *req, struct js
 
 	if (!vm)
 		return method_no_vm(req);
+	if (vm->preserved)
+		return method_ended(req);
 	weight = vm->config.cpu_weight;
 	cap = vm->config.cap;
 	if (!optional_number(req, "weight", 1, TZ_WEIGHT_MAX, &weight) || !optional_number(req, "cap", 0, 100, &cap))
@@ -332,6 +344,8 @@ static int method_shutdown(void *ctx, struct control_request *req, struct json_o
 
 	if (!vm)
 		return method_no_vm(req);
+	if (vm->preserved)
+		return method_ended(req);
 	vm_power_button(vm);
 	json_put_bool(result, true);
 	return 0;
@@ -345,6 +359,8 @@ static int method_console_input(void *ctx, struct control_request *req, struct j
 
 	if (!vm)
 		return method_no_vm(req);
+	if (vm->preserved)
+		return method_ended(req);
 	if (n < 0)
 		return TZ_RPC_INVALID_PARAMS;
 	json_put_u64(result, console_type(vm, (const u8 *)data, (unsigned)n));
@@ -402,6 +418,8 @@ void service_poll(void)
 		spin_unlock(&vms_lock);
 	}
 	spin_lock(&vms_lock);
+	if (vms_all_over()) // a command has destroyed the last one that was kept; its reply is out
+		service_shutdown();
 	com1_poll(vms_input());
 	service_expire_uploads(time_ns());
 	spin_unlock(&vms_lock);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "machine/irq/time.h"
 #include "machine/mm/frames.h"
+#include "vmm/reserve.h"
 #include "vmm/service.h"
 #include "vmm/upload.h"
 #include "vmm/vms.h"
@@ -17,7 +18,7 @@ static void *alloc_upload(size_t size)
 	u64 frames = ROUND_UP(size, PAGE_SIZE) >> PAGE_SHIFT;
 	mpn_t mpn = MPN_NONE;
 
-	if (frames < frame_counts().free / 2) // VMs that exist may want some
+	if (frames < reserve_left() / 2) // the VM is to have some too
 		mpn = frames_alloc(frames, 0);
 	return mpn == MPN_NONE ? NULL : frame_ptr(mpn);
 }

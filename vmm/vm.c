@@ -18,6 +18,7 @@
 #include "vmm/integrity.h"
 #include "vmm/knobs.h"
 #include "vmm/lockstep.h"
+#include "vmm/reserve.h"
 #include "vmm/service.h"
 
 #define LOW_RAM_MAX (3 * GIB)
@@ -53,10 +54,11 @@ u64 vm_hypervisor_bytes(void)
 	return (f.total - f.free) * PAGE_SIZE - __atomic_load_n(&guests_bytes, __ATOMIC_RELAXED);
 }
 
-_Static_assert(CODE_MIN + LINKS_MIN + META_MIN >= TZ_VM_OVERHEAD, "the host command refuses what would fit");
+_Static_assert(CODE_MIN + LINKS_MIN + META_MIN + TABLES_EXPECTED >= TZ_VM_OVERHEAD,
+	       "the host command refuses what would fit");
 
 static const char *const end_names[] = {
-	[END_NONE] = "running", [END_POWER_OFF] = TZ_END_POWEROFF, [END_RESET] = TZ_END_RESET,
+	[END_NONE] = "running",     [END_POWER_OFF] = TZ_END_POWEROFF,  [END_RESET] = TZ_END_RESET,
 	[END_CRASH] = TZ_END_CRASH, [END_DESTROYED] = TZ_END_DESTROYED, [END_DEBUG_EXIT] = TZ_END_DEBUG_EXIT,
 };
 
@@ -158,7 +160,7 @@ static bool fill_p2m(struct vm *vm, u64 base, u64 bytes)
 static void *take(struct vm *vm, size_t bytes)
 {
 	u64 n = ROUND_UP(bytes, PAGE_SIZE) >> PAGE_SHIFT;
-	mpn_t mpn = frames_alloc(n, 0);
+	mpn_t mpn = reserve_room(n) ? frames_alloc(n, 0) : MPN_NONE;
 
 	assert(vm->blocks < VM_BLOCKS);
 	if (mpn == MPN_NONE)
@@ -178,7 +180,7 @@ static bool create_memory(struct vm *vm)
 	high = vm->ram_bytes - vm->low_bytes;
 	vm->ppn_limit = (high ? HIGH_RAM_BASE + high : vm->low_bytes) >> PAGE_SHIFT;
 	vm->p2m = take(vm, vm->ppn_limit * sizeof(mpn_t));
-	if (!vm->p2m)
+	if (!vm->p2m || !reserve_room(vm->ram_bytes >> PAGE_SHIFT))
 		return false;
 	for (ppn_t p = 0; p < vm->ppn_limit; p++)
 		vm->p2m[p] = MPN_NONE;
@@ -186,11 +188,20 @@ static bool create_memory(struct vm *vm)
 	       fill_p2m(vm, HIGH_RAM_BASE, high);
 }
 
+// Frames that a VM's shadow tables (two each) have in any case: what it takes to boot, and its memory mapped once.
+static u32 shadow_reserve(const struct vm *vm)
+{
+	u64 tables = (TABLES_EXPECTED / PAGE_SIZE) / 2 + vm->ram_bytes / PAGE_SIZE / 512;
+
+	return 2 * (u32)MIN(tables, (u64)vm->shadow_table_limit);
+}
+
 // Memory for the shadow's records, once.
 static bool take_shadow(struct vm *vm)
 {
 	// Tables for twice the VM's memory mapped once, and a floor for small VMs.
 	vm->shadow_table_limit = (u32)MIN(MAX(vm->ram_bytes / PAGE_SIZE / 128, 2048ull), 16384ull);
+	reserve_begin(vm, shadow_reserve(vm));
 	vm->shadow_memory_size = shadow_memory_needed(vm->ppn_limit, vm->shadow_table_limit);
 	vm->shadow_memory = take(vm, vm->shadow_memory_size);
 	if (vmm_knobs.stress)
@@ -235,17 +246,24 @@ static bool start_shadow(struct vm *vm)
 	return vm->shadow != NULL;
 }
 
+#define GATE_FRAMES 128ull // at most
+
 static bool create_gate(struct vm *vm)
 {
 	struct gate *g = &vm->vcpu.gate;
-	enum status st = gate_create(g, &vm->cache);
+	enum status st = reserve_room(GATE_FRAMES) ? gate_create(g, &vm->cache) : ST_NOMEM;
 
 	vm->frames_held += g->frames;
 	vm->overhead_bytes += g->frames << PAGE_SHIFT;
 	return st == ST_OK;
 }
 
-// The largest that leaves as much for each of the VMs still to come. All else of this VM is there already.
+static size_t cache_bytes(const struct cache_size *c)
+{
+	return c->code + c->links + c->meta;
+}
+
+// The largest that is there and leaves as much for each of the VMs still to come. All else of this VM is there already.
 static const struct cache_size *choose_cache(void)
 {
 	u64 part = frame_counts().total * PAGE_SIZE / HYPERVISOR_PART, used = vm_hypervisor_bytes();
@@ -254,7 +272,8 @@ static const struct cache_size *choose_cache(void)
 
 	if (vmm_knobs.cache != KNOB_UNSET)
 		return &cache_sizes[MIN(vmm_knobs.cache, i)];
-	while (i && cache_sizes[i].code + cache_sizes[i].links + cache_sizes[i].meta + TABLES_EXPECTED > mine)
+	while (i && (cache_bytes(&cache_sizes[i]) + TABLES_EXPECTED > mine ||
+		     !reserve_room((cache_bytes(&cache_sizes[i]) >> PAGE_SHIFT) + GATE_FRAMES)))
 		i--;
 	return &cache_sizes[i];
 }
@@ -267,7 +286,8 @@ static bool create_cache(struct vm *vm)
 
 	if (!code || !links || !ibtc)
 		return false;
-	*c = (struct gate_cache){ptr_mpn(code), ptr_mpn(links), ptr_mpn(ibtc), size->code >> PAGE_SHIFT, size->links >> PAGE_SHIFT};
+	*c = (struct gate_cache){ptr_mpn(code), ptr_mpn(links), ptr_mpn(ibtc), size->code >> PAGE_SHIFT,
+				 size->links >> PAGE_SHIFT};
 	vm->translator_memory_size = size->meta;
 	vm->translator_memory = take(vm, size->meta);
 	return vm->translator_memory && create_gate(vm);
@@ -445,8 +465,13 @@ static bool start(struct vm *vm, char *error, size_t error_size)
 
 static bool create(struct vm *vm, char *error, size_t error_size)
 {
-	if (!create_memory(vm) || !take_shadow(vm) || !create_cache(vm)) {
-		fmt_snprintf(error, error_size, "not enough machine memory for %lu MiB", (unsigned long)(vm->config.memory / MIB));
+	u64 left = reserve_left();
+
+	if (!create_memory(vm) || !take_shadow(vm) || !create_cache(vm) || !reserve_room(0)) {
+		fmt_snprintf(
+			error, error_size,
+			"not enough machine memory: %lu MiB and what the hypervisor needs for them do not fit in the %lu MiB that are left",
+			(unsigned long)(vm->config.memory / MIB), (unsigned long)(left * PAGE_SIZE / MIB));
 		return false;
 	}
 	return start(vm, error, error_size);
@@ -454,7 +479,7 @@ static bool create(struct vm *vm, char *error, size_t error_size)
 
 struct vm *vm_create(const struct bundle *bundle, const struct vm_config *config, char *error, size_t error_size)
 {
-	mpn_t mpn = frames_alloc(VM_FRAMES, 0);
+	mpn_t mpn = reserve_room(VM_FRAMES) ? frames_alloc(VM_FRAMES, 0) : MPN_NONE;
 	struct vm *vm;
 
 	if (mpn == MPN_NONE) {
@@ -470,6 +495,22 @@ struct vm *vm_create(const struct bundle *bundle, const struct vm_config *config
 	vm_free(vm);
 	vm_forget(vm);
 	return NULL;
+}
+
+struct vm *vm_record(const struct vm_config *config, const char *reason)
+{
+	mpn_t mpn = frames_alloc(VM_FRAMES, 0);
+	struct vm *vm = mpn == MPN_NONE ? NULL : frame_ptr(mpn);
+
+	if (!vm)
+		return NULL;
+	vm->config = *config;
+	vm->vcpu.vm = vm;
+	vm->state = VM_ENDED;
+	vm->end = END_CRASH;
+	fmt_snprintf(vm->end_reason, sizeof(vm->end_reason), "%s", reason);
+	vm->freed = vm->over = true;
+	return vm;
 }
 
 void vm_keep_bundle(struct vm *vm, const struct bundle *bundle)
@@ -545,7 +586,7 @@ void vm_free(struct vm *vm)
 	if (vm->shadow)
 		shadow_destroy(vm->shadow);
 	vm->shadow = NULL;
-	assert(!vm->shadow_tables);
+	reserve_end(vm);
 	free_ram(vm);
 	vm->frames_held -= vm->vcpu.gate.frames;
 	gate_destroy(&vm->vcpu.gate);

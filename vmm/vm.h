@@ -133,6 +133,7 @@ struct vm {
 	enum vm_state state;
 	bool freed;           // its memory is given back; what follows the end is for the statistics
 	bool over;                    // ended for good
+	bool preserved;               // ended, and kept as it is until a command destroys it
 	volatile bool paused, killed, power_button; // by command
 	struct console_input input;
 	enum vm_end end;
@@ -148,6 +149,7 @@ struct vm {
 
 	struct shadow *shadow;
 	u32 shadow_tables, shadow_table_limit;
+	u32 reserve; // reserve.h
 	struct bt *bt;
 	struct gate_cache cache;
 	void *shadow_memory, *translator_memory;
@@ -180,6 +182,8 @@ void vm_keep_bundle(struct vm *vm, const struct bundle *bundle);
 // Gives back all memory of a VM that no CPU has loaded; the struct stays, for the statistics, until vm_forget().
 void vm_free(struct vm *vm);
 void vm_forget(struct vm *vm);
+// What the statistics tell of a VM that could not be created; it has ended and is freed. NULL: no memory even for that.
+struct vm *vm_record(const struct vm_config *config, const char *reason);
 unsigned vm_record_frames(void); // what is kept of a VM that has been freed
 const struct bt_stats *vm_bt_stats(const struct vm *vm);
 const struct shadow_stats *vm_shadow_stats(const struct vm *vm);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The list of VMs and their life. A VM that has ended is kept, without its memory, for the statistics; of those only the last
-// TZ_VMS_MAX, and none once a new VM takes its name.
+// TZ_VMS_MAX, and none once a new VM takes its name. One that is preserved keeps everything and runs nowhere.
 #include "vmm/vms.h"
 
 #include "base/assert.h"
@@ -25,7 +25,7 @@ struct vm *vms_next(const struct vm *vm)
 struct vm *vm_find(const char *name)
 {
 	for (struct vm *vm = first; vm; vm = vm->next)
-		if (vm->state != VM_ENDED && !strcmp(vm->config.name, name))
+		if ((vm->state != VM_ENDED || vm->preserved) && !strcmp(vm->config.name, name))
 			return vm;
 	return NULL;
 }
@@ -82,20 +82,33 @@ static void forget_old(const char *name)
 	}
 }
 
-enum status vm_start(struct vm *vm)
+static void append(struct vm *vm)
 {
 	struct vm **at = &first;
 
+	while (*at)
+		at = &(*at)->next;
+	*at = vm;
+	vm->id = ++last_id;
+}
+
+void vms_refused(const struct vm_config *config, const char *reason)
+{
+	struct vm *vm = vm_record(config, reason);
+
+	if (vm)
+		append(vm);
+}
+
+enum status vm_start(struct vm *vm)
+{
 	for (const struct vm *other = first; other; other = other->next)
 		if (!other->freed && !strcmp(other->config.name, vm->config.name))
 			return ST_BUSY;
 	if (vms_living() >= TZ_VMS_MAX)
 		return ST_NOMEM;
 	forget_old(vm->config.name);
-	while (*at)
-		at = &(*at)->next;
-	*at = vm;
-	vm->id = ++last_id;
+	append(vm);
 	trace(VM, TRACE_VM_STARTED, vm->id, vm->config.memory, 0, 0);
 	log_info("%s: starting, %lu MiB", vm->config.name, (unsigned long)(vm->config.memory / MIB));
 	vcpu_start(&vm->vcpu);
@@ -122,8 +135,21 @@ void vm_power_button(struct vm *vm)
 	vcpu_kick(&vm->vcpu);
 }
 
+// With the lock; no CPU has it loaded.
+static void end_for_good(struct vm *vm)
+{
+	vm->over = true;
+	vm->preserved = false;
+	vm_free(vm);
+	control_vm_ended(&service_control, vm->config.name, vm_end_name(vm->end), vm->end_reason, vm->end_value);
+}
+
 void vm_destroy(struct vm *vm)
 {
+	if (vm->preserved) {
+		end_for_good(vm);
+		return;
+	}
 	vm->killed = true;
 	vcpu_kick(&vm->vcpu);
 }
@@ -138,7 +164,7 @@ void vm_set_share(struct vm *vm, u32 weight, u32 cap)
 const char *vm_state_name(const struct vm *vm)
 {
 	if (vm->state == VM_ENDED)
-		return vm->end == END_CRASH ? "crashed" : "ended";
+		return vm->end == END_CRASH ? "crashed" : vm->preserved ? "shutdown" : "ended";
 	return vm->paused ? "paused" : vm->vcpu.cpu.halted ? "blocked" : "running";
 }
 
@@ -157,7 +183,7 @@ static enum vm_action action_after(const struct vm *vm)
 	}
 }
 
-static bool all_over(void)
+bool vms_all_over(void)
 {
 	for (const struct vm *vm = first; vm; vm = vm->next)
 		if (!vm->over)
@@ -186,11 +212,14 @@ void vm_finish(struct vm *vm)
 		return;
 	lockstep_log(vm->config.name);
 	spin_lock(&vms_lock);
-	vm->over = true;
 	vcpu_remove(&vm->vcpu);
-	vm_free(vm);
-	control_vm_ended(&service_control, vm->config.name, vm_end_name(vm->end), vm->end_reason, vm->end_value);
-	if (all_over())
+	if (action_after(vm) == VM_PRESERVE) {
+		vm->preserved = true;
+		control_vm_preserved(&service_control, vm->config.name, vm_end_name(vm->end), vm->end_reason);
+	} else {
+		end_for_good(vm);
+	}
+	if (vms_all_over())
 		service_shutdown();
 	spin_unlock(&vms_lock);
 }

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Work done by VMs that compute follows their weights, 1, 2 and 4: three on one CPU, six on two. Time is the emulator's count of
-# instructions (--icount), so that what the host does meanwhile does not matter: pieces of work per VM (tests/guests/share) come
+# instructions (--icount), so that what the host does meanwhile does not matter: pieces of work per VM (tests/guests/small) come
 # out the same on a busy host.
 . "$(dirname "$0")/lib.sh"
 PERCENT=5
@@ -8,7 +8,7 @@ PERCENT=5
 files() { # COUNT: VMs w1, w2... of weights 256, 512, 1024, 256...
 	local i
 	for ((i = 1; i <= $1; i++)); do
-		printf 'name = "w%d"\nkernel = "%s"\nmemory = 4\ncpu_weight = %d\n' $i "$PWD/$B/guests/share.elf" $((256 << (i - 1) % 3)) >"$WORK/w$i.cfg"
+		printf 'name = "w%d"\nkernel = "%s"\nmemory = 4\ncpu_weight = %d\n' $i "$PWD/$B/guests/small.elf" $((256 << (i - 1) % 3)) >"$WORK/w$i.cfg"
 		echo "$WORK/w$i.cfg"
 	done
 }
