@@ -6,7 +6,7 @@
 #define ABI_CONTROL_H
 
 #define TZ_CONTROL_LINE_MAX (64u << 10)   // a request, without its newline
-#define TZ_CONTROL_REPLY_MAX (256u << 10) // a reply or notification
+#define TZ_CONTROL_REPLY_MAX (512u << 10) // a reply or notification: statistics of twice TZ_VMS_MAX VMs, ended ones included
 #define TZ_CONTROL_DEPTH_MAX 16           // nested arrays and objects
 #define TZ_CONSOLE_CHUNK 512              // console bytes in one notification
 

@@ -179,8 +179,10 @@ static bool create_memory(struct vm *vm)
 	vm->low_bytes = MIN(vm->ram_bytes, LOW_RAM_MAX);
 	high = vm->ram_bytes - vm->low_bytes;
 	vm->ppn_limit = (high ? HIGH_RAM_BASE + high : vm->low_bytes) >> PAGE_SHIFT;
+	if (!reserve_room((ROUND_UP(vm->ppn_limit * sizeof(mpn_t), PAGE_SIZE) + vm->ram_bytes) >> PAGE_SHIFT))
+		return false;
 	vm->p2m = take(vm, vm->ppn_limit * sizeof(mpn_t));
-	if (!vm->p2m || !reserve_room(vm->ram_bytes >> PAGE_SHIFT))
+	if (!vm->p2m)
 		return false;
 	for (ppn_t p = 0; p < vm->ppn_limit; p++)
 		vm->p2m[p] = MPN_NONE;

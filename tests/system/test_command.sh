@@ -83,6 +83,9 @@ config defaults a.xl 'a hvm 268435456 268435456 256 0 [] files/0  0 1 0 1000 0 [
 printf '%s\ncmdline = "x"\nextra = "y"\ntz_share = 1\n' "$base" >c.xl
 config cmdline-wins c.xl 'a hvm 268435456 268435456 256 0 [x] files/0  0 1 0 1000 0 [1]'
 printf '%s\nextra = "a"\nextra += " b"\ntz_share = 0\n' "$base" >plus.xl
+printf '%s\nmaxmem = 4096\n' "$base" >huge.xl
+config maxmem-above-machine huge.xl 'a hvm 268435456 4294967296 256 0 [] files/0  0 1 0 1000 0 []'
+has good/maxmem-warns '^trapeze: huge\.xl:3: maxmem: warning: 4096 MiB are more than the machine.s 2048 MiB' err
 config plus-adds plus.xl 'a hvm 268435456 268435456 256 0 [a b] files/0  0 1 0 1000 0 []'
 
 # ---- usage ----
@@ -174,6 +177,11 @@ has ends/machine-reset-log 'hello from the log' err
 ends machine-silent silent 12
 ends qemu-fails fail 14
 has ends/qemu-fails-says 'could not set up the machine' err
+has ends/qemu-fails-stats '"version":1.*"name":"a".*"state":"unknown"' last.json
+echo stale >last.json
+TRAPEZE_QEMU=$W/nowhere "$T" run --stats last.json a.xl >out 2>err </dev/null
+same ends/qemu-missing 14 $?
+has ends/qemu-missing-stats '"version":1.*"name":"a".*"state":"unknown"' last.json
 TRAPEZE_QEMU='' PATH=$W/folder "$T" run a.xl >out 2>err </dev/null
 same ends/no-qemu 14 $?
 has ends/no-qemu-says 'qemu-system-x86_64: No such file' err

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Several VMs in one run. Four on two CPUs: one dies of a triple fault, one panics and starts again until a command ends it, the
-# others finish work whose result is known. Pause, unpause, destroy; nothing leaks.
+# others finish work whose result is known. Pause, unpause, destroy; nothing leaks. The prompt that Ctrl-] opens; VMs that are kept
+# after their end; VMs that do not fit.
 . "$(dirname "$0")/lib.sh"
 socket=$(mktemp -u "${TMPDIR:-/tmp}/vms.XXXXXX")
 
@@ -104,6 +105,143 @@ commands() {
 	rm -f "$socket"
 }
 
+# ---- small VMs (tests/guests/small): ready at once
+
+small() { # NAME COMMAND-LINE [MEMORY] [LINES-OF-CFG]
+	printf 'name = "%s"\nkernel = "%s"\ncmdline = "%s"\nmemory = %d\n%s\n' "$1" "$PWD/$B/guests/small.elf" "$2" "${3:-4}" "${4:-}" >"$WORK/$1.cfg"
+	echo "$WORK/$1.cfg"
+}
+
+# A verb's status and complaint lines; what it says is in $WORK/out.
+says() { # NAME STATUS VERB...
+	local name=$1 want=$2
+	shift 2
+	timeout -k 5 60 "$B/trapeze" "$@" --control "$socket" >"$WORK/out" 2>"$WORK/err" </dev/null
+	equal "$name" $? "$want"
+	[ "$want" = 0 ] || equal "$name: one line" "$(wc -l <"$WORK/err")" 1
+}
+
+# ---- the prompt, on a terminal
+
+shown() { # NAME PATTERN
+	if console_wait "$2" 60; then ok "prompt: $1"; else not_ok "prompt: $1" "no '$2' in $console_log"; fi
+}
+
+prompt() {
+	local key
+	key=$(printf '\035')
+	console_start "$WORK/prompt.log" script -qefc "$B/trapeze run --timeout 300 $(small one e) $(small two e) $(small three s)" /dev/null
+	shown "one is up" '^one\| TZ-ECHO' && console_seen=0 && shown "two is up" '^two\| TZ-ECHO'
+	console_seen=0
+	shown "three is up" '^three\| TZ-SLEEP'
+	console_type hello
+	shown "the first gets the input" '^one\| hello'
+	console_type "${key}help"
+	shown "help" '^switch +VM +input goes to that VM'
+	console_type "${key}list"
+	shown "list, first" '^\* one '
+	shown "list, second" '^  two .* 2 +(running|blocked)'
+	console_type "${key}switch two"
+	console_type there
+	shown "switch" '^two\| there'
+	console_type "${key}switch nobody"
+	shown "switch to nobody" "^no VM 'nobody'"
+	console_type "$key$key."
+	shown "Ctrl-] twice is sent" '^two\| \^\]\.'
+	console_type "$key"
+	console_type back
+	shown "an empty line goes back" '^two\| back'
+	console_type "${key}lisx$(printf '\177')t"
+	shown "backspace" '^\* two '
+	console_type "${key}frobnicate"
+	shown "unknown command" "^'frobnicate'\? Try help"
+	console_type "${key}pause one"
+	console_type "${key}list"
+	shown "pause" '^  one .* paused '
+	console_type "${key}unpause one"
+	console_type "${key}destroy three"
+	shown "destroy" '^true'
+	sleep 1
+	console_type "${key}switch three"
+	shown "switch to one that has ended" "^VM 'three' has ended"
+	console_type "${key}switch one"
+	console_type "$(printf '\004')"
+	sleep 1
+	console_type "${key}list"
+	shown "one that ended by itself is gone" '^  two '
+	console_type "${key}quit"
+	console_end 30
+	equal "prompt: quit" $? 130
+}
+
+# ---- kept after their end
+
+preserve() {
+	local log=$WORK/preserve.log before
+	start "$log" --memory 128M --timeout 200 --stats "$WORK/preserve.json" "$(small keep t 8 'on_crash = "preserve"')" "$(small other e)"
+	await "$log" '^other\| TZ-ECHO' 60 && await "$log.err" 'VM keep crashed: triple fault.*kept' 60 || not_ok "preserve: it crashes" "it does not"
+	equal "preserve: state" "$(state_of keep)" crashed
+	says "preserve: walk" 0 walk keep 0x100000
+	has "preserve: walk shows" "$WORK/out" '^VPN 0x100 -> PPN 0x100 -> MPN 0x'
+	says "preserve: exits" 0 exits keep
+	has "preserve: exits shows" "$WORK/out" '^emulate +[1-9]'
+	says "preserve: dmesg" 0 dmesg
+	has "preserve: dmesg shows" "$WORK/out" 'keep: crash: triple fault'
+	says "preserve: not to be paused" 1 pause keep
+	says "preserve: nor shut down" 1 shutdown keep
+	says "preserve: its name is taken" 1 create "$WORK/keep.cfg"
+	before=$(number free_bytes)
+	says "preserve: destroy" 0 destroy keep
+	equal "preserve: destroyed" "$(state_of keep)" ""
+	if [ $(($(number free_bytes) - before)) -ge $((8 << 20)) ]; then ok "preserve: its memory is free now"; else
+		not_ok "preserve: its memory is free now" "$before, then $(number free_bytes)"
+	fi
+	equal "preserve: the other one goes on" "$(state_of other)" running
+	says "preserve: once more" 0 create "$WORK/keep.cfg"
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		[ "$(state_of keep)" = crashed ] && break
+		sleep 0.5
+	done
+	says "preserve: the other one ends" 0 destroy other
+	says "preserve: the machine is still there" 0 info
+	says "preserve: the last one ends" 0 destroy keep
+	wait "$run"
+	equal "preserve: status" $? 10
+	equal "preserve: each crash is told once" "$(grep -c 'VM keep crashed' "$log.err")" 2
+	has "preserve: statistics" "$WORK/preserve.json" '"name":"keep","type":"hvm","state":"crashed".*"how":"crash"'
+	rm -f "$socket"
+}
+
+# ---- VMs that do not fit
+
+shortage() {
+	local log=$WORK/shortage.log free less refused=0
+	start "$log" --memory 96M --timeout 200 --stats "$WORK/shortage.json" "$(small first e)" "$(small second s 66)"
+	await "$log" '^first\| TZ-ECHO' 60 || not_ok "shortage: the first runs" "it does not"
+	has "shortage: the second is refused" "$log.err" '^trapeze: VM second crashed: not enough machine memory: 66 MiB and .* left$'
+	free=$(number free_bytes)
+	# What its RAM leaves does not do for its caches and for the tables of all: refused, and nothing is gone.
+	for less in 0 2 8 10; do
+		timeout 60 "$B/trapeze" create --control "$socket" "$(small third s $(((free >> 20) - less)))" >"$WORK/out" 2>"$WORK/err" </dev/null
+		[ $? -eq 1 ] && grep -qE '^trapeze: not enough machine memory: [0-9]+ MiB and .* left$' "$WORK/err" && refused=$((refused + 1))
+	done
+	equal "shortage: later ones are refused" $refused 4
+	equal "shortage: and leave nothing" "$(number free_bytes)" "$free"
+	says "shortage: a smaller one runs" 0 create -q "$(small third s)"
+	printf 'name = "bad"\nkernel = "%s"\n' "$PWD/Makefile" >"$WORK/bad.cfg"
+	says "shortage: a bad file" 2 create "$WORK/bad.cfg"
+	call console_input '{"vm":"first","data":"alive\n"}' >/dev/null
+	if await "$log" '^first\| alive' 30; then ok "shortage: the first goes on"; else not_ok "shortage: the first goes on" "no answer"; fi
+	for name in first third; do says "shortage: $name ends" 0 destroy $name; done
+	wait "$run"
+	equal "shortage: status" $? 10
+	has "shortage: the refused one is in the statistics" "$WORK/shortage.json" '"name":"second",.*"how":"crash","reason":"not enough machine memory'
+	rm -f "$socket"
+}
+
 four
 commands
+prompt
+preserve
+shortage
 finish

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Several small things that a VM can do, by the first letter of its command line; up in no time.
+// Several small things that a VM can do, by the first letter of its command line's second word (the first is the VM's name); up in no time.
 //   w (and nothing)  works: how many pieces does it get done while the machine's TSC goes from FROM to TO? Several VMs that count over
 //                    the same stretch show how the CPUs were shared out. Prints `TZ-WORK N`, hexadecimal (0: it came too
 //                    late). PAUSE lets an emulator that runs its CPUs in turn on one thread go on to the next, so that
@@ -34,7 +34,14 @@ start:
 	mov %eax, %cr4
 	mov $pml4, %eax
 	mov %eax, %cr3
-	mov (%ebp), %bl // before there is paging: the command line may be anywhere
+1:	mov (%ebp), %bl // behind the VM's name; before there is paging: it may be anywhere
+	inc %ebp
+	test %bl, %bl
+	jz 2f
+	cmp $' ', %bl
+	jne 1b
+	mov (%ebp), %bl
+2:
 	mov $MSR_EFER, %ecx
 	rdmsr
 	or $0x100, %eax // LME
