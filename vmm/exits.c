@@ -306,8 +306,8 @@ static void gate_fault(struct vcpu *v)
 		vcpu_inject(v, &fault, false, false);
 		return;
 	}
-	vm_end(v->vm, END_CRASH, 0, "entering ring 1 failed: vector %lu, error %lx, at %lx, SS %lx", p->vector & 0xff, p->error, p->rip,
-	       p->ss);
+	vm_end(v->vm, END_CRASH, 0, "entering ring 1 failed: vector %lu, error %lx, gate %lx, RSP %lx, CR2 %lx; last frame: %lx, SS %lx, RSP %lx",
+	       p->vector & 0xff, p->error, p->scratch[2], p->scratch[3], p->cr2, p->rip, p->ss, p->rsp);
 }
 
 static bool is_machine_interrupt(u64 vector)
@@ -326,11 +326,13 @@ static void machine_interrupt(struct vcpu *v, u64 vector)
 }
 
 // Ring 1 is for translated code and the gate's reflection. A guest that has found a way to run something else there reaches
-// nothing but its own memory by it, and ends.
+// nothing but its own memory by it, and ends; so does one that has got into virtual-8086 mode (gate.S).
 static bool escaped(const struct vcpu *v)
 {
 	const struct vcpu_page *p = v->gate.page;
 
+	if (unlikely(p->rflags & RFL_VM))
+		return true;
 	if (likely(saved_rpl(v) == 3))
 		return false;
 	return p->cs != SEL_R1_CS || !(bt_contains(v->vm->bt, p->rip) || gate_in_reflection(p->rip));
@@ -341,7 +343,11 @@ void vcpu_handle_exit(struct vcpu *v)
 	u64 vector = v->gate.page->vector, rip = v->gate.page->rip, cr2 = v->gate.page->cr2, error = v->gate.page->error;
 
 	if (unlikely(escaped(v))) {
-		vm_end(v->vm, END_CRASH, 0, "untranslated kernel code was run at %lx, CS %lx", v->gate.page->rip, v->gate.page->cs);
+		vm_end(v->vm, END_CRASH, 0, "%s at %lx, CS %lx",
+		       v->gate.page->rflags & RFL_VM ? "virtual-8086 code in long mode was run" : "untranslated kernel code was run", rip,
+		       v->gate.page->cs);
+		if (is_machine_interrupt(vector))
+			machine_interrupt(v, vector);
 		return;
 	}
 	if (vector == VEC_PF) {

@@ -64,6 +64,7 @@ gate_trap:
 	cld
 	testb $3, 24(%rsp)
 	jz gate_trap_ring0
+gate_trap_guest:
 	save_gprs
 	popq VCPU(VP_VECTOR)
 	popq VCPU(VP_ERROR)
@@ -127,8 +128,11 @@ gate_page_fault_again:
 	mov VCPU(VP_SCRATCH), %rax
 	jmp gate_trap
 
-// From ring 0: the hypervisor's own trap, or a fault of the gate's IRETQ (a frame that the machine refuses).
+// From ring 0: the hypervisor's own trap, or a fault of the gate's IRETQ (a frame that the machine refuses). Long mode has no
+// virtual-8086 mode, but QEMU 7.2's TCG enters it by an IRETD of ring 3; its CS may be any number.
 gate_trap_ring0:
+	testl $0x20000, 32(%rsp)
+	jnz gate_trap_guest
 	push %rax
 	push %rcx
 	lea gate_text_start(%rip), %rax
@@ -153,6 +157,10 @@ gate_trap_in_gate:
 	or $GATE_FAULT, %rax
 	mov %rax, VCPU(VP_VECTOR)
 	popq VCPU(VP_ERROR)
+	mov (%rsp), %rax // for the report: where in the gate, with what stack
+	mov %rax, VCPU(VP_SCRATCH + 16)
+	mov 24(%rsp), %rax
+	mov %rax, VCPU(VP_SCRATCH + 24)
 	to_hypervisor
 
 gate_drop_debug:

@@ -36,7 +36,8 @@ if grep -aq '^first| end' "$log"; then ok "hostile: all cases came to their end"
 
 # Attacks that end the VM: CASE, what the reason must say.
 fatal=("root-beyond|points at no memory" "empty-root|triple fault" "no-idt|triple fault" "device-idt|triple fault" "device-gdt|triple fault"
-	"device-tss|triple fault" "iret-escape|untranslated kernel code" "iret-loop|untranslated kernel code" "legacy|cannot emulate\|triple fault" "returns|untranslated kernel code" "returns-into-gate|.")
+	"device-tss|triple fault" "iret-escape|untranslated kernel code" "iret-loop|untranslated kernel code" "legacy|cannot emulate\|triple fault" "returns|untranslated kernel code" "returns-into-gate|."
+	"vm86-program|virtual-8086 code in long mode")
 log=$WORK/fatal.log
 files=()
 for f in "${fatal[@]}"; do hostile_vm "${f%%|*}" "case=${f%%|*}"; done

@@ -120,6 +120,26 @@ static void legacy(void)
 	((void (*)(void))0x10000)();
 }
 
+// A program that returns to virtual-8086 mode, which long mode does not have; QEMU 7.2's TCG has it. CS then says nothing of the ring.
+static void vm86_program(void)
+{
+	static const u16 selectors[] = {0x0010, 0xf000, 0xf011, 0x1002, 0x0003};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(selectors); i++) {
+		struct context c = user_context();
+		u32 *frame = (u32 *)UDATA_AT;
+
+		put_code(c.rip, "\xcf", 1);
+		memset(frame, 0, 64);
+		frame[0] = 0x100;
+		frame[1] = selectors[i];
+		frame[2] = 0x20202;
+		frame[3] = 0x1000;
+		c.rsp = UDATA_AT;
+		attack(&c);
+	}
+}
+
 // No attack: a VM that looks after its own memory while others attack.
 static void victim(void)
 {
@@ -148,6 +168,7 @@ const struct attack_case fatal_cases[] = {
 	{"returns", returns, true},
 	{"returns-into-gate", returns_into_gate, true},
 	{"returns-into-cache", returns_into_cache, true},
+	{"vm86-program", vm86_program, true},
 	{"victim", victim, true},
 	{0},
 };
