@@ -80,7 +80,7 @@ struct vcpu_page {
 	u64 cr3_refused;         // the gate's answer: nonzero, the hypervisor has to do it
 	u64 marker_cr2;          // address of the last fault that the gate reflected: twice running is the hypervisor's
 	u32 guest_cs, guest_ss;  // selectors of the guest's kernel, RPL 0, while ring 1 runs
-	u64 pad;
+	u64 guest_cr3;           // what MOV from CR3 reads in translated code: follows x86_cpu.cr3, and the gate's loads
 	u64 stack[32];           // small ring-1 stack for templates that need one (STAC, POPF); grows down from the end
 	// Saved by the gate at an exit, loaded at an entry.
 	u64 gpr[16];

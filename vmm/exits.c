@@ -125,6 +125,10 @@ static void page_fault(struct vcpu *v)
 	enum shadow_result result;
 
 	m.ac = p->rflags & RFL_AC;
+	if (p->marker_cr2 != v->marker_seen) { // the gate has reflected a fault since
+		v->marker_seen = p->marker_cr2;
+		shadow_used(v->vm->shadow);
+	}
 	result = shadow_fault(v->vm->shadow, &m, va, (u32)p->error, &w, &fault);
 	if (result != SHADOW_FIXED && gate_in_reflection(p->rip)) {
 		exit_is(v, EXIT_PAGE_FAULT_GUEST);

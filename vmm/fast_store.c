@@ -92,10 +92,6 @@ bool fast_store(struct vcpu *v, u64 gpa)
 	old = *ram;
 	if (old != new_) {
 		*ram = new_;
-		if (p->marker_cr2 != v->marker_seen) { // the gate has reflected a fault since
-			v->marker_seen = p->marker_cr2;
-			shadow_in_use(vm->shadow, gpa >> PAGE_SHIFT);
-		}
 		if (shadow_is_table(vm->shadow, gpa >> PAGE_SHIFT))
 			shadow_written(vm->shadow, gpa, 8);
 		if (watched & WATCH_REFLECT)

@@ -47,7 +47,7 @@ void roots_before_entry(struct vcpu *v)
 	bool stand = plain && (v->cpu.cr4 & CR4_PGE);
 
 	v->gate.page->invlpg_exits = !plain;
-
+	v->gate.page->guest_cr3 = v->cpu.cr3;
 	if (!stand || generation != v->root_generation) {
 		if (v->cr3_next || v->root_generation != generation)
 			clear(v);

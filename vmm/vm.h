@@ -86,7 +86,7 @@ struct vcpu {
 	bool resume_raw;    // nothing changed: run on at the saved machine state
 	u64 cache_generation, root_generation;
 	u64 reflect_rip; // guest's page-fault handler if faults may be reflected, else 0
-	u64 marker_seen; // gate.page's marker_cr2 when a table was last written
+	u64 marker_seen; // gate.page's marker_cr2 at the last page fault
 	u32 reflect_wait;
 	struct watched_table gdt_pages, ldt_pages;
 	u64 machine_dr7;   // the guest's without what is not for the machine; 0: no breakpoint is on

@@ -64,7 +64,7 @@ struct bt_config {
 	u16 user_cs, user_ss;   // what SYSRETQ loads (from the guest's STAR, RPL 3); 0: SYSRET is emulated
 	bool cr2_in_page;       // the caller keeps vcpu_page.guest_cr2 current: MOV from CR2 needs no exit
 	bool invlpg_in_page;    // the caller keeps vcpu_page.invlpg_exits current: most INVLPGs need no exit
-	bool cr3_by_gate;       // GATE_CR3_VECTOR is served: MOV to CR3 asks it first
+	bool cr3_by_gate;       // GATE_CR3_VECTOR is served: MOV to CR3 asks it first, MOV from CR3 reads vcpu_page.guest_cr3
 	bool uart_in_page;      // the caller drains vcpu_page.uart_buffer: console bytes need no exit each
 	bool lone_blocks;       // no block leads to another: each ends in an exit (comparing with the emulator)
 	bool all_quiet;         // tests only: every store is one of bt_quiet_site()

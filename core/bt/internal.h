@@ -60,6 +60,7 @@ enum bt_class {
 	BT_MOV_SEG, // MOV r/m, CS or SS
 	BT_MOV_CR2, // MOV r64, CR2
 	BT_MOV_CR3, // MOV CR3, r64
+	BT_READ_CR3, // MOV r64, CR3
 	BT_INVLPG,  // [register]
 	BT_IN_AL,   // IN AL, DX
 	BT_OUT_AL,  // OUT DX, AL

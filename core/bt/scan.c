@@ -105,7 +105,9 @@ static u8 class_two_byte(const struct bt_insn *in)
 	case 0x80 ... 0x8f:
 		return in->opsize ? BT_EMULATE : BT_JCC;
 	case 0x20:
-		return reg == 2 && !(in->rex & 4) ? BT_MOV_CR2 : BT_EMULATE;
+		if (in->rex & 4)
+			return BT_EMULATE;
+		return reg == 2 ? BT_MOV_CR2 : reg == 3 ? BT_READ_CR3 : BT_EMULATE;
 	case 0x22:
 		return reg == 3 && !(in->rex & 4) ? BT_MOV_CR3 : BT_EMULATE;
 	case 0xc7: // XRSTORS, XSAVES, VMX

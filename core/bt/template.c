@@ -583,6 +583,10 @@ void bt_emit_sensitive(struct bt_emit *e, const struct bt_insn *in)
 		start(e, in);
 		bt_load(e, (in->modrm & 7) | (in->rex & 1) << 3, FIELD(guest_cr2));
 		break;
+	case BT_READ_CR3:
+		start(e, in);
+		bt_load(e, (in->modrm & 7) | (in->rex & 1) << 3, FIELD(guest_cr3));
+		break;
 	case BT_IN_AL:
 		emit_in_al(e, in);
 		break;

@@ -101,6 +101,8 @@ static void refine_class(struct bt *bt, struct bt_insn *in)
 		in->cls = BT_EMULATE;
 	if (in->cls == BT_MOV_CR2 && (!bt->config.cr2_in_page || (in->modrm & 7) == R_RSP))
 		in->cls = BT_EMULATE;
+	if (in->cls == BT_READ_CR3 && (!bt->config.cr3_by_gate || (in->modrm & 7) == R_RSP))
+		in->cls = BT_EMULATE;
 	if (in->cls == BT_INVLPG && !bt->config.invlpg_in_page)
 		in->cls = BT_EMULATE;
 	if (in->cls == BT_MOV_CR3 && (!bt->config.cr3_by_gate || (in->modrm & 7) == R_RSP))

@@ -121,7 +121,7 @@ enum status shadow_load(struct shadow *s, u64 guest_cr3, mpn_t *root)
 		t = table_get(s, ppn, 4, false);
 	}
 	table_used(s, t);
-	t->writes = 0;
+	table_in_use(s, t);
 	oos_sync(s, true);
 	s->current = table_index(s, t);
 	*root = t->mpn;

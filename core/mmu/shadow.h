@@ -91,7 +91,8 @@ enum status shadow_load(struct shadow *s, u64 guest_cr3, mpn_t *root) MUST_CHECK
 // May the gate switch between roots by itself? Not while anything waits for a sync point. *generation changes when a root
 // is released: addresses of roots kept elsewhere are void then.
 bool shadow_roots_stand(const struct shadow *s, u64 *generation);
-void shadow_invlpg(struct shadow *s, u64 va);
+// INVLPG: everything is brought in, so that the next has nothing to do.
+void shadow_invlpg(struct shadow *s);
 // True: nothing is out of sync, INVLPG has nothing to do.
 bool shadow_in_sync(const struct shadow *s);
 // EFER.NXE changed: everything is dropped, the current root stays and is empty. Changes of CR0.WP, CR4.SMEP and SMAP need none
@@ -102,9 +103,8 @@ void shadow_flush_all(struct shadow *s);
 // derived from it. Call after the bytes are in place; old bytes are not needed.
 void shadow_written(struct shadow *s, u64 gpa, unsigned len);
 
-// The guest took a fault of its own (one that a marker told) and is about to write this table for it: it is not being torn
-// down.
-void shadow_in_use(struct shadow *s, ppn_t ppn);
+// The guest took a fault of its own that the hypervisor did not see (a marker told): tables are written for it, not torn down.
+void shadow_used(struct shadow *s);
 
 // Write protection for others' sake: code (translator), descriptor tables. A bit for each reason, so watching twice is
 // watching once.
@@ -123,7 +123,7 @@ void shadow_drop_frame(struct shadow *s, ppn_t ppn);
 struct shadow_knobs {
 	u32 flood, leaf_run, direct_run;
 	u32 oos_max;   // level-1 tables out of sync at most; 0: all are in sync at all times
-	u32 oos_after; // emulated writes in a row after which a level-1 table goes out of sync
+	u32 oos_after; // emulated writes in a row that take rights away, after which a level-1 table goes out of sync
 };
 void shadow_tune(struct shadow *s, const struct shadow_knobs *knobs);
 struct shadow_knobs shadow_get_knobs(const struct shadow *s);

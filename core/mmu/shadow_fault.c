@@ -36,7 +36,7 @@ static void fault_note_use(struct shadow *s, const struct guest_walk *w, bool us
 
 	if (!t)
 		return;
-	t->writes = 0;
+	table_in_use(s, t);
 	if (s->markers && w->level == 1 && user)
 		table_mark(s, t);
 }
@@ -57,11 +57,11 @@ static struct table *fault_descend(struct shadow *s, struct table *t, const stru
 		rights = sync_upper_rights(e, t->level);
 	}
 	table_link(s, t, slot, child, rights);
-	child->writes = 0;
+	table_in_use(s, child);
 	return child;
 }
 
-static enum shadow_result fault_fill(struct shadow *s, const struct guest_walk *w, u64 va)
+static enum shadow_result fault_fill(struct shadow *s, const struct guest_walk *w, u64 va, u32 error)
 {
 	struct table *t = &s->tables[s->current];
 	const u64 *guest;
@@ -75,6 +75,8 @@ static enum shadow_result fault_fill(struct shadow *s, const struct guest_walk *
 	if (!sync_leaf(s, t, slot, guest))
 		return SHADOW_EMULATE;
 	fault_prefetch(s, t, slot, guest);
+	if (s->markers && guest && (error & PF_U))
+		table_mark(s, t);
 	s->stats.hidden_faults++;
 	return SHADOW_FIXED;
 }
@@ -109,7 +111,7 @@ static bool fault_must_emulate(struct shadow *s, const struct guest_walk *w, u32
 		return true;
 	if (fault_dead_root(s, f))
 		sync_unshadow(s, f);
-	return frame_protected(f) && !oos_start(s, f);
+	return frame_protected(f) && !oos_start(s, f, w->gpa);
 }
 
 #define WALK_SPAN BIT(21)
@@ -141,7 +143,7 @@ static bool fault_remembered(struct shadow *s, const struct mmu_mode *m, u64 va,
 		return false;
 	w->gpa = memo->gpa | (va & (WALK_SPAN - 1));
 	f = frame_of(s, w->gpa >> PAGE_SHIFT);
-	w->present = f && frame_protected(f) && !fault_dead_root(s, f) && !oos_start(s, f);
+	w->present = f && frame_protected(f) && !fault_dead_root(s, f) && !oos_start(s, f, w->gpa);
 	return w->present;
 }
 
@@ -171,5 +173,5 @@ enum shadow_result shadow_fault(struct shadow *s, const struct mmu_mode *m, u64 
 		walk_remember(s, m, w, va);
 		return SHADOW_EMULATE;
 	}
-	return fault_fill(s, w, va);
+	return fault_fill(s, w, va, error);
 }

@@ -45,18 +45,26 @@ void oos_end(struct shadow *s, struct table *t)
 
 	oos_bring_in(s, t);
 	oos_forget(s, t);
-	t->writes = 0;
+	table_in_use(s, t);
 	if (!(s->plant & PLANT_SKIP_REPROTECT))
 		frame_protect(s, f);
+	if (t->remark)
+		table_mark(s, t);
 }
 
-bool oos_start(struct shadow *s, struct frame *f)
+// Does this write go on taking rights away, at another entry than the last one?
+static bool oos_worth(const struct shadow *s, const struct table *t, u64 gpa)
+{
+	return t->uses == s->uses && t->zaps >= s->oos_after && t->last_zap != gpa / sizeof(u64) % SLOTS;
+}
+
+bool oos_start(struct shadow *s, struct frame *f, u64 gpa)
 {
 	struct table *t = &s->tables[f->tables];
 	const u64 *guest;
 	unsigned place;
 
-	if (!s->oos_max || !f->tables || f->watch || t->frame_next || t->level != 1 || t->writes < s->oos_after)
+	if (!s->oos_max || !f->tables || f->watch || t->frame_next || t->level != 1 || !oos_worth(s, t, gpa))
 		return false;
 	guest = walk_table(s, t->ppn);
 	if (!guest)
@@ -72,6 +80,7 @@ bool oos_start(struct shadow *s, struct frame *f)
 	s->oos_count++;
 	t->unsynced = (u8)(place + 1);
 	f->unsynced = true;
+	t->remark = t->markers;
 	if (!(s->plant & PLANT_KEEP_MARKERS))
 		table_unmark(t);
 	memcpy(oos_copy(s, t), guest, PAGE_SIZE);
@@ -101,20 +110,8 @@ void oos_sync(struct shadow *s, bool point)
 	}
 }
 
-void shadow_invlpg(struct shadow *s, u64 va)
+void shadow_invlpg(struct shadow *s)
 {
-	const u64 region = (BIT(VA_BITS) - 1) & ~(BIT(level_shift(2)) - 1);
-	u32 left = s->oos_count;
-
-	if (s->plant & PLANT_SKIP_INVLPG)
-		return;
-	for (unsigned place = 0; left; place++) {
-		struct table *t = &s->tables[s->oos[place]];
-
-		if (!s->oos[place])
-			continue;
-		left--;
-		if (t->multi || !((t->va ^ va) & region))
-			sync_leaf(s, t, va_slot(va, 1), walk_table(s, t->ppn));
-	}
+	if (!(s->plant & PLANT_SKIP_INVLPG))
+		oos_sync(s, true);
 }

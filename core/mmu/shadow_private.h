@@ -43,7 +43,7 @@
 #define DEFAULT_DIRECT_RUN 64
 
 #define OOS_MAX 32u // tables out of sync at once; a CR3 load looks at each
-#define DEFAULT_OOS_AFTER 2
+#define DEFAULT_OOS_AFTER 1
 
 struct link {
 	u32 prev, next;
@@ -75,9 +75,13 @@ struct table {
 	bool multi;             // mapped at more than one address
 	bool markers;           // absent entries of the guest are ENTRY_MARKER
 	u8 unsynced;            // writable by the guest: 1 + its place in shadow.oos; 0: in sync
+	bool remark;            // had markers when it went out of sync
 	u8 writes;              // to the guest's frame, each at another place than the one before, since the table was last used
+	u8 zaps;                // of these, how many took a right away
 	u16 last_write;         // slot
+	u16 last_zap;           // slot
 	u8 faults;              // hidden faults served: prefetch grows with them
+	u32 uses;               // shadow.uses when writes and zaps were last counted: void when another
 };
 
 // Faults that tests plant to prove that audit and model notice.
@@ -121,6 +125,7 @@ struct shadow {
 	u64 roots_gone;                  // how many have been released
 	u32 flood, leaf_run, direct_run; // knobs
 	u32 oos_max, oos_after;
+	u32 uses; // guest faults that went by the gate: what was written before them was not in a row with what comes after
 	u32 oos_count, oos_next;
 	u32 oos[OOS_MAX]; // unsynced tables, 0: free place
 	u64 *oos_copies;  // SLOTS entries for each place
@@ -226,6 +231,7 @@ void table_link(struct shadow *s, struct table *t, unsigned slot, struct table *
 void table_unlink(struct shadow *s, struct table *t, unsigned slot);
 void table_clear(struct shadow *s, struct table *t);
 void table_mark(struct shadow *s, struct table *t);
+void table_in_use(struct shadow *s, struct table *t);
 void table_unmark(struct table *t);
 void table_release(struct shadow *s, struct table *t);
 void table_used(struct shadow *s, struct table *t);
@@ -247,8 +253,8 @@ u64 sync_upper_rights(u64 guest_entry, unsigned level);
 void sync_unshadow(struct shadow *s, struct frame *f);
 
 // shadow_oos.c
-// A protected frame is written: true if it has been let go out of sync, and may be mapped writable.
-bool oos_start(struct shadow *s, struct frame *f);
+// A protected frame is written, at gpa: true if it has been let go out of sync, and may be mapped writable.
+bool oos_start(struct shadow *s, struct frame *f, u64 gpa);
 void oos_end(struct shadow *s, struct table *t);
 void oos_forget(struct shadow *s, struct table *t);
 // point: a CR3 load or full flush.

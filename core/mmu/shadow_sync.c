@@ -131,6 +131,8 @@ static bool write_unshadows(struct shadow *s, struct frame *f, const u64 *guest,
 
 		if (i == s->current)
 			return false;
+		if (t->uses != s->uses)
+			table_in_use(s, t);
 		// The same entry set and cleared again and again (text patching) is no tearing down.
 		if (t->writes < UINT8_MAX && (!t->writes || t->last_write != slot))
 			t->writes++;
@@ -141,12 +143,22 @@ static bool write_unshadows(struct shadow *s, struct frame *f, const u64 *guest,
 	return flooded;
 }
 
-void shadow_in_use(struct shadow *s, ppn_t ppn)
+void shadow_used(struct shadow *s)
 {
-	struct frame *f = frame_of(s, ppn);
+	s->uses++;
+}
 
-	for (u32 i = f ? f->tables : 0; i; i = s->tables[i].frame_next)
-		s->tables[i].writes = 0;
+// A write to a leaf table. One that takes a right away may be the first of many (fork, munmap, mprotect): shadow_oos.c.
+static void written_leaf(struct shadow *s, struct table *t, unsigned slot, const u64 *guest)
+{
+	u64 old = entry_live(t->entry[slot]);
+
+	sync_leaf(s, t, slot, guest);
+	if (!entry_reduced(old, entry_live(t->entry[slot])))
+		return;
+	if (t->zaps < UINT8_MAX && (!t->zaps || t->last_zap != slot))
+		t->zaps++;
+	t->last_zap = (u16)slot;
 }
 
 static bool frame_is_upper(const struct shadow *s, const struct frame *f)
@@ -178,7 +190,7 @@ static void written_in_frame(struct shadow *s, ppn_t ppn, unsigned offset, unsig
 
 		for (unsigned slot = first; t && slot <= last; slot++) {
 			if (level == 1)
-				sync_leaf(s, t, slot, guest);
+				written_leaf(s, t, slot, guest);
 			else
 				sync_upper(s, t, slot, __atomic_load_n(&guest[slot], __ATOMIC_RELAXED));
 		}

@@ -214,6 +214,13 @@ void table_mark(struct shadow *s, struct table *t)
 			entry_store(t, slot, ENTRY_MARKER);
 }
 
+// What was written to the guest's table so far was not the beginning of its end.
+void table_in_use(struct shadow *s, struct table *t)
+{
+	t->writes = t->zaps = 0;
+	t->uses = s->uses;
+}
+
 static void chain_remove(u32 *head, struct shadow *s, struct table *t, size_t next)
 {
 	u32 i = table_index(s, t), *at = head;

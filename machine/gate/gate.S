@@ -232,6 +232,8 @@ gate_cr3_found:
 	test %rax, %rax
 	jz gate_cr3_refuse
 	mov %rax, %cr3
+	mov VCPU(VP_CR3_REQUEST), %rax
+	mov %rax, VCPU(VP_GUEST_CR3)
 	movq $0, VCPU(VP_CR3_REFUSED)
 	pop %rcx
 	pop %rax

@@ -69,9 +69,14 @@ fi
 per_operation faults 2000
 [ "$cost" -le 120 ] || per_operation faults 2000 # a renewal of the translation cache may have fallen into the first
 within "demand page fault" 120
+per_operation maps 200
+within "16 pages mapped, touched and unmapped" 2000
+per_operation protects 200
+within "mprotect, twice" 500
 per_operation switches 2000
 within "context switch" 5
 per_operation forks 20
+within "fork, exit and wait" 7500
 
 console_type 'poweroff -f'
 console_end 60

@@ -348,9 +348,14 @@ static void ex_guest_store(struct exercise *x, u64 gpa, u64 value)
 	if (!f || x->type[gpa >> 12] != P2M_RAM)
 		return;
 	if (frame_protected(f) && ex_rnd(x, 2)) {
-		if (f->tables)
-			x->shadow->tables[f->tables].writes = UINT8_MAX;
-		(void)oos_start(x->shadow, f);
+		if (f->tables) {
+			struct table *t = &x->shadow->tables[f->tables];
+
+			t->zaps = UINT8_MAX;
+			t->last_zap = SLOTS;
+			t->uses = x->shadow->uses;
+		}
+		(void)oos_start(x->shadow, f, gpa);
 	}
 	if (frame_protected(f)) {
 		ex_store(x, gpa, &value, 8);
@@ -363,7 +368,9 @@ static void ex_guest_store(struct exercise *x, u64 gpa, u64 value)
 
 static void ex_invlpg(struct exercise *x, u64 va)
 {
-	shadow_invlpg(x->shadow, va);
+	shadow_invlpg(x->shadow);
+	if (!x->shadow->plant && !shadow_in_sync(x->shadow))
+		ex_fail(x, "out of sync after INVLPG");
 	x->invlpg[(va >> 12) % EX_INVLPGS].va = va >> 12;
 	x->invlpg[(va >> 12) % EX_INVLPGS].at = x->now;
 }

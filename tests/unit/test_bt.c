@@ -282,6 +282,9 @@ static void sensitive_instructions_are_not_copied(void **state)
 		{"\x0f\x22\xd8", 3, BT_MOV_CR3},     // mov cr3, rax
 		{"\x0f\x22\xe0", 3, BT_EMULATE},     // mov cr4, rax
 		{"\x0f\x20\xd0", 3, BT_MOV_CR2},     // mov rax, cr2
+		{"\x0f\x20\xd8", 3, BT_READ_CR3},    // mov rax, cr3
+		{"\x41\x0f\x20\xd8", 4, BT_READ_CR3}, // mov r8, cr3
+		{"\x44\x0f\x20\xd8", 4, BT_EMULATE}, // mov rax, cr11: #UD
 		{"\x44\x0f\x20\xc0", 4, BT_EMULATE}, // mov rax, cr8
 		{"\x0f\x23\xf8", 3, BT_EMULATE},     // mov dr7, rax
 		{"\x0f\x01\x3f", 3, BT_INVLPG},      // invlpg [rdi]

@@ -47,6 +47,44 @@ int tz_faults(int argc, char **argv)
 	return 0;
 }
 
+// N times 16 pages mapped, touched and unmapped, beside one that stays.
+int tz_maps(int argc, char **argv)
+{
+	unsigned long n = argc > 1 ? strtoul(argv[1], NULL, 0) : 100;
+	volatile char *stays = mmap(NULL, 64 << 12, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (stays == MAP_FAILED)
+		return 1;
+	while (n--) {
+		stays[0] = 1;
+		volatile char *p = mmap(NULL, 16 << 12, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (p == MAP_FAILED)
+			return 1;
+		for (size_t i = 0; i < 16; i++)
+			p[i << 12] = 1;
+		munmap((void *)p, 16 << 12);
+	}
+	return 0;
+}
+
+// N times a page in use made read-only and writable again, written each time.
+int tz_protects(int argc, char **argv)
+{
+	unsigned long n = argc > 1 ? strtoul(argv[1], NULL, 0) : 100;
+	volatile char *p = mmap(NULL, 16 << 12, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return 1;
+	p[0] = 1;
+	while (n--) {
+		mprotect((void *)p, 4096, PROT_READ);
+		mprotect((void *)p, 4096, PROT_READ | PROT_WRITE);
+		p[0] = 1;
+	}
+	return 0;
+}
+
 // N switches between two processes that yield to each other.
 int tz_switches(int argc, char **argv)
 {
@@ -120,7 +158,7 @@ static const struct {
 	{"gen", tz_gen},     {"mmap", tz_mmap},         {"threads", tz_threads}, {"signals", tz_signals},
 	{"fpu", tz_fpu},     {"syscalls", tz_syscalls}, {"faults", tz_faults},   {"switches", tz_switches},
 	{"forks", tz_forks}, {"spin", tz_spin},         {"time", tz_time},
-	{"count", tz_count},
+	{"count", tz_count}, {"maps", tz_maps},         {"protects", tz_protects},
 };
 
 // An instruction that does nothing but for an emulator that looks for it: tests/system/count_plugin.c.
@@ -144,6 +182,6 @@ int main(int argc, char **argv)
 	for (size_t i = 0; argc > 1 && i < sizeof(parts) / sizeof(parts[0]); i++)
 		if (!strcmp(argv[1], parts[i].name))
 			return run(i, argc - 1, argv + 1);
-	fprintf(stderr, "usage: tz gen|mmap|threads|signals|fpu|time|syscalls|faults|switches|forks|spin|count [N]\n");
+	fprintf(stderr, "usage: tz gen|mmap|threads|signals|fpu|time|syscalls|faults|maps|protects|switches|forks|spin|count [N]\n");
 	return 2;
 }
