@@ -119,13 +119,24 @@ bool gpa_write(struct vm *vm, u64 gpa, const void *buf, unsigned len)
 	return gpa_access(vm, gpa, (void *)buf, len, true);
 }
 
+static enum mmu_paging paging_of(const struct x86_cpu *c)
+{
+	if (!(c->cr0 & CR0_PG))
+		return PAGING_OFF;
+	if (cpu_lma(c))
+		return PAGING_LONG;
+	return c->cr4 & CR4_PAE ? PAGING_PAE : PAGING_32;
+}
+
 struct mmu_mode vcpu_mmu_mode(const struct vcpu *v)
 {
 	const struct x86_cpu *c = &v->cpu;
 
 	return (struct mmu_mode){
+		.paging = paging_of(c),
 		.wp = c->cr0 & CR0_WP,
-		.nx = c->efer & EFER_NXE,
+		.nx = (c->efer & EFER_NXE) && (c->cr4 & CR4_PAE),
+		.pse = c->cr4 & CR4_PSE,
 		.smep = c->cr4 & CR4_SMEP,
 		.smap = c->cr4 & CR4_SMAP,
 		.ac = c->rflags & RFL_AC,
@@ -139,14 +150,6 @@ static enum emul_result translate(struct vcpu *v, u64 linear, unsigned kind, u64
 	struct mmu_mode m = vcpu_mmu_mode(v);
 	u32 err = (kind & (EMUL_WRITE | EMUL_RMW)) ? PF_W : 0;
 
-	if (!(v->cpu.cr0 & CR0_PG)) {
-		*gpa = linear & 0xffffffff;
-		return EMUL_OK;
-	}
-	if (!is_canonical(linear)) {
-		*fault = (struct x86_fault){.vector = VEC_GP, .has_error = true};
-		return EMUL_FAULT;
-	}
 	if (kind & EMUL_EXEC)
 		err |= PF_I;
 	if (kind & EMUL_SUPERVISOR)

@@ -27,8 +27,13 @@ void vcpu_inject(struct vcpu *v, const struct x86_fault *fault, bool soft, bool 
 		if (event.vector == VEC_PF && !external)
 			v->cpu.cr2 = event.cr2;
 		r = emul_deliver(&v->emul, &event, soft, external);
-		if (r == EMUL_OK)
+		if (r == EMUL_OK && likely(!v->emul.trap))
 			return;
+		if (r == EMUL_OK) { // the new task is to be looked at
+			event = (struct x86_fault){.vector = VEC_DB};
+			soft = external = false;
+			continue;
+		}
 		if (r != EMUL_FAULT) {
 			vm_end(v->vm, END_CRASH, 0, "exception %u at %lx cannot be delivered (mode not supported)", event.vector, rip);
 			return;

@@ -170,7 +170,7 @@ void vcpu_load_root(struct vcpu *v)
 	mpn_t root;
 	enum status st;
 
-	if (!(v->cpu.cr0 & CR0_PG))
+	if (!cpu_lma(&v->cpu)) // no root: the emulator walks the guest's tables
 		return;
 	st = shadow_load(v->vm->shadow, v->cpu.cr3, &root);
 	if (st == ST_OK)
@@ -185,8 +185,12 @@ static void cr0_written(struct vcpu *v, u64 old)
 {
 	u64 changed = old ^ v->cpu.cr0;
 
-	if (changed & CR0_PG)
+	if (changed & CR0_PG) {
 		vcpu_load_root(v);
+		// Loaded under other page tables, so their pages may be others now.
+		tables_load_gdt(v);
+		tables_load_ldt(v);
+	}
 	regs_control_out(v);
 }
 

@@ -104,7 +104,7 @@ void regs_segments_in(struct vcpu *v)
 	c->kernel_gs_base = (u64)((s64)(v->gate.page->kernel_gs_base << 16) >> 16);
 }
 
-// A selector that the filtered tables refuse (not present, system, no longer conforming, beyond an LDT that has shrunk since) is
+// A selector that the filtered tables refuse (not present, system, beyond an LDT that has shrunk since) is
 // loaded as null: its next use by ring 1 or 3 faults and is emulated. A null selector keeps its RPL.
 static u16 loadable(u16 sel)
 {

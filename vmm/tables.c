@@ -23,13 +23,11 @@ static void watch_range(struct vcpu *v, struct watched_table *t, u64 base, u64 l
 		struct guest_walk w;
 		struct x86_fault fault;
 		struct mmu_mode m = vcpu_mmu_mode(v);
-		ppn_t ppn = va >> PAGE_SHIFT;
+		ppn_t ppn;
 
-		if (v->cpu.cr0 & CR0_PG) {
-			if (!guest_translate(v->vm->shadow, &m, va, 0, false, &w, &fault))
-				continue;
-			ppn = w.gpa >> PAGE_SHIFT;
-		}
+		if (!guest_translate(v->vm->shadow, &m, va, 0, false, &w, &fault))
+			continue;
+		ppn = w.gpa >> PAGE_SHIFT;
 		if (gpa_ram(v->vm, ppn << PAGE_SHIFT)) {
 			shadow_watch(v->vm->shadow, ppn, why);
 			t->va[t->count] = va;

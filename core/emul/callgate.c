@@ -86,7 +86,7 @@ static enum emul_result call_inner(struct emu *x, struct gate_target *t, unsigne
 	sp -= sizeof(frame);
 	if (!is_canonical(sp) || !is_canonical(sp + sizeof(frame) - 1))
 		return emu_fault_code(x, VEC_SS, 0);
-	TRY(emu_frame_write(x, sp, frame, sizeof(frame), EMUL_WRITE | EMUL_SUPERVISOR));
+	TRY(emu_frame_write(x, sp, frame, sizeof(frame), 8, EMUL_WRITE | EMUL_SUPERVISOR));
 	TRY(emu_desc_mark(x, &t->code));
 	c->gpr[R_RSP] = sp;
 	emu_segment_null(&c->seg[SEG_SS], (u16)cpl, cpl);

@@ -63,7 +63,8 @@ void emu_data_breakpoint(struct emu *x, u64 linear, unsigned len, bool write)
 		unsigned rw = rw_of(d[7], n), bytes = size[d[7] >> (18 + 4 * n) & 3];
 		u64 at = d[n] & ~(u64)(bytes - 1);
 
-		if (enabled(d[7], n) && (rw == RW_ACCESS || (rw == RW_WRITE && write)) && linear < at + bytes && at < linear + len)
+		if (enabled(d[7], n) && (rw == RW_ACCESS || (rw == RW_WRITE && write)) && linear < at + bytes &&
+		    at < linear + len)
 			x->hits |= 1u << n;
 	}
 }
@@ -99,7 +100,9 @@ void emu_debug_trap(struct emu *x, bool stepping)
 		e->held = hits;
 		return;
 	}
-	if (steps_by_new_tf(x))
+	if (x->switched)
+		stepping = false;
+	else if (steps_by_new_tf(x))
 		stepping = x->cpu->rflags & RFL_TF;
 	if (stepping && !enters_handler(x))
 		hits |= DR6_BS;

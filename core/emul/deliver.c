@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Delivery of interrupts and exceptions (SDM 3A 6.10-6.14): gate, privilege, stack switch by TSS or IST, frame. Real mode,
-// 32-bit protected mode and long mode; task gates are not covered.
+// Delivery of interrupts and exceptions (SDM 3A 6.10-6.14): gate, privilege, stack switch by TSS or IST, frame. Real mode, 16- and
+// 32-bit protected mode, out of virtual-8086 mode (SDM 3B 20.3), by task gate, and long mode.
 //
 // Everything is read and checked first, then the frame is written in one piece, then registers change.
 #include "core/emul/internal.h"
@@ -8,7 +8,6 @@
 #include "base/string.h"
 
 #define GATE_TRAP 1 // type bit: leaves IF alone
-#define GATE_TASK 5
 #define GATE_INT16 6
 #define GATE_INT32 14
 
@@ -22,11 +21,10 @@ struct delivery {
 	u64 offset;
 	unsigned type, ist;
 	struct emu_desc code;
+	u64 task; // a task gate, else 0
 	// Derived.
 	unsigned cpl; // of the handler
-	bool stack;   // switched
 	u64 sp;
-	u16 ss;
 };
 
 static enum emul_result vector_fault(struct emu *x, const struct delivery *d, unsigned vector)
@@ -43,15 +41,14 @@ static enum emul_result read_gate(struct emu *x, struct delivery *d)
 		return vector_fault(x, d, VEC_GP);
 	TRY(emu_sys_read(x, x->cpu->idtr.base + (u64)d->vector * size, gate, size));
 	d->type = DESC_TYPE(gate[0]);
-	if (DESC_S(gate[0]) || ((d->type & ~1u) != GATE_INT32 && (emu_lma(x) || (d->type & ~1u) != GATE_INT16))) {
-		if (!emu_lma(x) && !DESC_S(gate[0]) && d->type == GATE_TASK)
-			return EMUL_UNSUPPORTED;
+	if (DESC_S(gate[0]) || ((d->type & ~1u) != GATE_INT32 &&
+				(emu_lma(x) || ((d->type & ~1u) != GATE_INT16 && d->type != SYS_TASK_GATE))))
 		return vector_fault(x, d, VEC_GP);
-	}
 	if (d->soft && DESC_DPL(gate[0]) < cpu_cpl(x->cpu))
 		return vector_fault(x, d, VEC_GP);
 	if (!DESC_P(gate[0]))
 		return vector_fault(x, d, VEC_NP);
+	d->task = d->type == SYS_TASK_GATE ? gate[0] : 0;
 	d->selector = (u16)(gate[0] >> 16);
 	d->offset = (gate[0] & 0xffff) | ((gate[0] >> 48) & 0xffff) << 16 | (emu_lma(x) ? gate[1] << 32 : 0);
 	if ((d->type & ~1u) == GATE_INT16)
@@ -141,14 +138,14 @@ static enum emul_result stack_from_tss64(struct emu *x, struct delivery *d)
 	return is_canonical(d->sp) ? EMUL_OK : emu_fault_code(x, VEC_SS, d->ext);
 }
 
-enum emul_result emu_frame_write(struct emu *x, u64 sp, const void *words, unsigned len, unsigned kind)
+enum emul_result emu_frame_write(struct emu *x, u64 sp, const void *words, unsigned len, unsigned word, unsigned kind)
 {
 	enum emul_result r = x->p->write(x->ctx, sp, words, len, kind, &x->e->fault);
 	struct x86_fault *f = &x->e->fault;
-	u64 top = sp + len - 8;
+	u64 top = sp + len - word;
 
 	if (r == EMUL_FAULT && f->vector == VEC_PF && f->cr2 - sp < len)
-		f->cr2 = (f->cr2 | PAGE_MASK) < top ? (f->cr2 | PAGE_MASK) - 7 : top;
+		f->cr2 = (f->cr2 | PAGE_MASK) < top ? (f->cr2 | PAGE_MASK) - word + 1 : top;
 	return r;
 }
 
@@ -156,7 +153,7 @@ static enum emul_result deliver_long(struct emu *x, struct delivery *d)
 {
 	struct frame f = {.width = 8};
 	bool inner = d->cpl < cpu_cpl(x->cpu);
-	unsigned kind = EMUL_WRITE | (d->cpl < 3 ? EMUL_SUPERVISOR : 0);
+	unsigned kind = emu_frame_kind(d->cpl);
 
 	d->sp = x->cpu->gpr[R_RSP];
 	if (inner || d->ist)
@@ -168,7 +165,7 @@ static enum emul_result deliver_long(struct emu *x, struct delivery *d)
 		return emu_fault_code(x, VEC_SS, d->ext);
 	if (!is_canonical(d->offset))
 		return emu_fault_code(x, VEC_GP, d->ext);
-	TRY(emu_frame_write(x, d->sp, f.bytes, f.len, kind));
+	TRY(emu_frame_write(x, d->sp, f.bytes, f.len, 8, kind));
 	TRY(emu_desc_mark(x, &d->code));
 	if (inner) {
 		emu_segment_null(&x->cpu->seg[SEG_SS], (u16)d->cpl, d->cpl);
@@ -176,42 +173,6 @@ static enum emul_result deliver_long(struct emu *x, struct delivery *d)
 	}
 	x->cpu->gpr[R_RSP] = d->sp;
 	enter_handler(x, d);
-	return EMUL_OK;
-}
-
-static enum emul_result stack_from_tss32(struct emu *x, struct delivery *d, struct emu_desc *ss)
-{
-	bool wide = x->cpu->tr.attr & 8;
-	u32 at = wide ? 4 + 8 * d->cpl : 2 + 4 * d->cpl, size = wide ? 4 : 2;
-	u32 bad = (x->cpu->tr.selector & 0xfffc) | d->ext;
-
-	if (at + size + 1 > x->cpu->tr.limit)
-		return emu_fault_code(x, VEC_TS, bad);
-	d->sp = 0;
-	TRY(emu_sys_read(x, x->cpu->tr.base + at, &d->sp, size));
-	TRY(emu_sys_read(x, x->cpu->tr.base + at + size, &d->ss, 2));
-	if (!(d->ss & 0xfffc))
-		return emu_fault_code(x, VEC_TS, d->ext);
-	bad = (d->ss & 0xfffc) | d->ext;
-	TRY(emu_desc_read(x, d->ss, VEC_TS, d->ext, ss));
-	if ((d->ss & 3u) != d->cpl || DESC_DPL(ss->raw) != d->cpl || !DESC_S(ss->raw) ||
-	    (DESC_TYPE(ss->raw) & (TYPE_CODE | TYPE_WRITE)) != TYPE_WRITE)
-		return emu_fault_code(x, VEC_TS, bad);
-	return DESC_P(ss->raw) ? EMUL_OK : emu_fault_code(x, VEC_SS, bad);
-}
-
-// The frame as a whole must lie within the stack segment's limit.
-static enum emul_result frame_place(struct emu *x, struct delivery *d, const struct x86_segment *ss, unsigned len,
-				    u64 *linear)
-{
-	u64 m = ss->attr & SEG_ATTR_DB ? 0xffffffff : 0xffff, at = (d->sp - len) & m;
-	bool down = ss->attr & 4;
-	bool ok = down ? at > ss->limit && at + len - 1 <= m : at + len - 1 <= ss->limit;
-
-	if (!ok)
-		return emu_fault_code(x, VEC_SS, (d->stack ? d->ss & 0xfffc : 0) | d->ext);
-	d->sp = at;
-	*linear = (u32)(ss->base + at);
 	return EMUL_OK;
 }
 
@@ -229,40 +190,59 @@ static enum emul_result deliver_legacy(struct emu *x, struct delivery *d)
 {
 	bool v86 = x->cpu->rflags & RFL_VM;
 	struct frame f = {.width = (d->type & ~1u) == GATE_INT16 ? 2 : 4};
-	struct x86_segment ss = x->cpu->seg[SEG_SS], code;
-	struct emu_desc stack;
+	struct emu_stack s = {.seg = x->cpu->seg[SEG_SS], .sp = x->cpu->gpr[R_RSP]};
+	bool inner = d->cpl < cpu_cpl(x->cpu);
+	struct x86_segment code;
 	u64 linear = 0;
 
 	if (v86 && d->cpl)
 		return emu_fault_code(x, VEC_GP, (d->selector & 0xfffc) | d->ext);
-	d->sp = x->cpu->gpr[R_RSP];
-	d->stack = d->cpl < cpu_cpl(x->cpu);
-	if (d->stack) {
-		TRY(stack_from_tss32(x, d, &stack));
-		emu_desc_unpack(stack.raw, d->ss, &ss);
-	}
-	frame_build(x, d, d->stack, &f);
+	if (inner)
+		TRY(emu_stack_inner(x, d->cpl, d->ext, &s));
+	frame_build(x, d, inner, &f);
 	if (v86) {
 		frame_add(&f, x->cpu->seg[SEG_ES].selector);
 		frame_add(&f, x->cpu->seg[SEG_DS].selector);
 		frame_add(&f, x->cpu->seg[SEG_FS].selector);
 		frame_add(&f, x->cpu->seg[SEG_GS].selector);
 	}
-	TRY(frame_place(x, d, &ss, f.len, &linear));
+	TRY(emu_stack_place(x, &s, f.len, (inner ? s.sel & 0xfffc : 0) | d->ext, &linear));
 	emu_desc_unpack(d->code.raw, 0, &code);
 	if (d->offset > code.limit)
 		return emu_fault_code(x, VEC_GP, d->ext);
-	TRY(x->p->write(x->ctx, linear, f.bytes, f.len, EMUL_WRITE | (d->cpl < 3 ? EMUL_SUPERVISOR : 0), &x->e->fault));
+	TRY(emu_frame_write(x, linear, f.bytes, f.len, f.width, emu_frame_kind(d->cpl)));
 	TRY(emu_desc_mark(x, &d->code));
-	if (d->stack) {
-		TRY(emu_desc_mark(x, &stack));
-		emu_desc_unpack(stack.raw, d->ss, &x->cpu->seg[SEG_SS]);
-		emu_segment_notify(x, SEG_SS);
-	}
+	TRY(emu_stack_commit(x, &s, inner));
 	if (v86)
 		v86_drop_data(x);
-	emu_gpr_set(x->cpu, R_RSP, ss.attr & SEG_ATTR_DB ? 32 : 16, d->sp);
 	enter_handler(x, d);
+	return EMUL_OK;
+}
+
+// The handler's task finds the error code on its stack.
+static enum emul_result deliver_task(struct emu *x, struct delivery *d)
+{
+	struct task_switch t = {.how = TASK_EVENT, .ext = d->ext, .rip = x->cpu->rip, .rflags = flags_image(x, d)};
+	struct emu_stack s;
+	u64 linear = 0;
+	u32 error = d->error;
+
+	TRY(emu_task_gate(x, d->task, &t));
+	x->cpu->halted = false;
+	x->cpu->interrupt_shadow = false;
+	if (d->vector == VEC_NMI && !d->soft)
+		x->cpu->nmi_blocked = true;
+	if (d->has_error) {
+		unsigned width = x->cpu->tr.attr & SYS_32 ? 4 : 2;
+
+		s = (struct emu_stack){.seg = x->cpu->seg[SEG_SS], .sp = x->cpu->gpr[R_RSP]};
+		TRY(emu_stack_place(x, &s, width, d->ext, &linear));
+		TRY(x->p->write(x->ctx, linear, &error, width, EMUL_WRITE, &x->e->fault));
+		TRY(emu_stack_commit(x, &s, false));
+	}
+	x->e->trap = x->hits;
+	if (x->hits)
+		emu_debug_status(x->cpu, x->hits);
 	return EMUL_OK;
 }
 
@@ -286,14 +266,9 @@ static enum emul_result deliver_real(struct emu *x, struct delivery *d)
 	c->rflags &= ~(RFL_IF | RFL_TF | RFL_RF | RFL_AC);
 	c->halted = false;
 	c->interrupt_shadow = false;
+	if (d->vector == VEC_NMI && !d->soft)
+		c->nmi_blocked = true;
 	return EMUL_OK;
-}
-
-static enum insn_mode mode_of(const struct x86_cpu *c)
-{
-	if (cpu_long_mode(c))
-		return INSN_MODE_64;
-	return (c->cr0 & CR0_PE) && (c->seg[SEG_CS].attr & SEG_ATTR_DB) ? INSN_MODE_32 : INSN_MODE_16;
 }
 
 enum emul_result emul_deliver(struct emul *e, const struct x86_fault *event, bool soft, bool external)
@@ -305,7 +280,10 @@ enum emul_result emul_deliver(struct emul *e, const struct x86_fault *event, boo
 	x.cpu = e->cpu;
 	x.p = e->ports;
 	x.ctx = e->ctx;
-	x.mode = mode_of(e->cpu);
+	x.mode = emu_mode(e->cpu);
+	x.hits = 0;
+	e->trap = 0;
+	e->switched = false;
 	d.has_error = event->has_error && !soft && !external;
 	d.ext = soft ? 0 : 1;
 	if (event->vector == VEC_PF && !soft && !external)
@@ -313,6 +291,8 @@ enum emul_result emul_deliver(struct emul *e, const struct x86_fault *event, boo
 	if (!(e->cpu->cr0 & CR0_PE))
 		return deliver_real(&x, &d);
 	TRY(read_gate(&x, &d));
+	if (d.task)
+		return deliver_task(&x, &d);
 	TRY(read_code(&x, &d));
 	return emu_lma(&x) ? deliver_long(&x, &d) : deliver_legacy(&x, &d);
 }

@@ -12,7 +12,7 @@
 
 enum emul_result {
 	EMUL_OK,          // done, RIP advanced
-	EMUL_FAULT,       // e->fault is to be delivered; state as before the instruction
+	EMUL_FAULT,       // e->fault is to be delivered; state as before the instruction (but see e->switched)
 	EMUL_HALT,        // HLT done, RIP advanced, cpu->halted set
 	EMUL_RETRY,       // a port asked for the instruction to be run again from its start (REP string: progress kept)
 	EMUL_UNSUPPORTED, // not in the covered set: nothing changed
@@ -70,11 +70,12 @@ struct emul {
 	bool sysenter_known; // the machine has SYSENTER in this mode, whatever its vendor forbids (QEMU's does, in compatibility mode)
 	// Outputs.
 	struct x86_fault fault;
-	u8 length;    // of the instruction last decoded
-	u16 mnemonic; // ZydisMnemonic of it
-	u64 count;    // instructions completed
-	u32 trap;     // not 0: a debug trap, already in DR6, is to be delivered after the instruction just completed
-	u32 held;     // hits that MOV SS put off
+	u8 length;     // of the instruction last decoded
+	u16 mnemonic;  // ZydisMnemonic of it
+	u64 count;     // instructions completed
+	u32 trap;      // not 0: a debug trap, already in DR6, is to be delivered after the instruction just completed
+	u32 held;      // hits that MOV SS put off
+	bool switched; // a task switch has taken place: a fault after it is the new task's
 };
 
 // Executes the instruction at cpu->rip. Honours cpu->efer/cr0/CS for the mode.
@@ -85,6 +86,7 @@ bool emul_code_breakpoints(const struct x86_cpu *cpu);
 
 // Delivers exception or interrupt `vector` through the guest's IDT (gates, stack switch, IST, TSS, frames: SDM 3A 6.12-6.14).
 // soft: INT n / INT3 / INTO (DPL check, return RIP already advanced by caller). EMUL_FAULT: a fault during delivery is in e->fault.
+// e->trap: as after an instruction (the T bit of a task).
 enum emul_result emul_deliver(struct emul *e, const struct x86_fault *event, bool soft, bool external);
 
 // What to deliver when `second` occurs during the delivery of `first` (both exceptions; SDM 3A table 6-5).

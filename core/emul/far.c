@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Changes of code segment by instruction: far JMP, CALL, RET, IRET, SYSCALL, SYSRET, SYSENTER, SYSEXIT, INT n (SDM 3A 5.8,
-// SDM 2). Call gates of long mode are in callgate.c; legacy gates and task switches are not covered (EMUL_UNSUPPORTED).
+// SDM 2). Call gates of long mode are in callgate.c; legacy ones, task gates and TSSs in callgate_legacy.c and task.c.
 //
 // Everything is checked on local copies; CS, SS, RSP and RFLAGS change together at the end.
 #include "core/emul/internal.h"
@@ -35,8 +35,6 @@ static enum emul_result far_target(struct emu *x, u16 sel, struct emu_desc *d, u
 	if (!(sel & 0xfffc))
 		return emu_gp0(x);
 	TRY(emu_desc_read(x, sel, VEC_GP, 0, d));
-	if (!DESC_S(d->raw))
-		return EMUL_UNSUPPORTED; // call gate, task gate, TSS
 	if (DESC_TYPE(d->raw) & TYPE_CONFORMING)
 		ok = DESC_DPL(d->raw) <= cpl;
 	else
@@ -88,8 +86,8 @@ enum emul_result emu_jmp_far(struct emu *x)
 	TRY(far_pointer(x, &sel, &rip));
 	if (!emu_protected(x))
 		return real_code(x, sel, rip);
-	if (emu_lma(x) && emu_is_gate(x, sel))
-		return emu_gate_jmp(x, sel);
+	if (emu_is_gate(x, sel))
+		return emu_lma(x) ? emu_gate_jmp(x, sel) : emu_system_jmp(x, sel);
 	TRY(far_target(x, sel, &d, &rip));
 	load_code(x, &d, sel, cpu_cpl(x->cpu));
 	x->next = rip;
@@ -104,8 +102,8 @@ enum emul_result emu_call_far(struct emu *x)
 	u16 sel, cs = x->cpu->seg[SEG_CS].selector;
 
 	TRY(far_pointer(x, &sel, &rip));
-	if (emu_lma(x) && emu_is_gate(x, sel))
-		return emu_gate_call(x, sel);
+	if (emu_protected(x) && emu_is_gate(x, sel))
+		return emu_lma(x) ? emu_gate_call(x, sel) : emu_system_call(x, sel);
 	if (emu_protected(x))
 		TRY(far_target(x, sel, &d, &rip));
 	else if (rip > x->cpu->seg[SEG_CS].limit)
@@ -251,28 +249,51 @@ static enum emul_result real_iret(struct emu *x, struct far_return *f, u64 sp, u
 {
 	u64 m = RFL_ARITH | RFL_TF | RFL_IF | RFL_DF | RFL_NT | RFL_IOPL | (bytes > 2 ? RFL_RF | RFL_AC | RFL_ID : 0);
 
-	if (x->cpu->rflags & RFL_VM) {
-		if ((x->cpu->rflags & RFL_IOPL) != RFL_IOPL)
-			return emu_gp0(x);
+	if (x->cpu->rflags & RFL_VM)
 		m &= ~RFL_IOPL;
-	}
 	TRY(real_code(x, f->cs, f->rip));
 	return_flags(x, f, m);
 	emu_sp_set(x, sp);
 	return EMUL_OK;
 }
 
-enum emul_result emu_op_iret(struct emu *x)
+// To virtual-8086 mode, from a frame with all segment registers (SDM 3B 20.2.5).
+static enum emul_result v86_iret(struct emu *x, struct far_return *f)
+{
+	static const u8 order[] = {SEG_SS, SEG_ES, SEG_DS, SEG_FS, SEG_GS};
+	u64 sp = f->sp, esp, sel[ARRAY_SIZE(order)];
+
+	TRY(emu_pop(x, &sp, 4, &esp));
+	for (unsigned i = 0; i < ARRAY_SIZE(order); i++)
+		TRY(emu_pop(x, &sp, 4, &sel[i]));
+	if ((f->rip & 0xffffffff) > 0xffff)
+		return emu_gp0(x);
+	return_flags(x, f,
+		     RFL_ARITH | RFL_TF | RFL_IF | RFL_DF | RFL_IOPL | RFL_NT | RFL_RF | RFL_VM | RFL_AC | RFL_VIF |
+			     RFL_VIP | RFL_ID);
+	emu_segment_real(x->cpu, SEG_CS, f->cs);
+	emu_segment_notify(x, SEG_CS);
+	for (unsigned i = 0; i < ARRAY_SIZE(order); i++) {
+		emu_segment_real(x->cpu, order[i], (u16)sel[i]);
+		emu_segment_notify(x, order[i]);
+	}
+	x->cpu->gpr[R_RSP] = (u32)esp;
+	x->next = f->rip & 0xffff;
+	return EMUL_OK;
+}
+
+static enum emul_result iret(struct emu *x)
 {
 	unsigned bytes = x->in.d.mnemonic == ZYDIS_MNEMONIC_IRETQ   ? 8
 			 : x->in.d.mnemonic == ZYDIS_MNEMONIC_IRETD ? 4
 								    : 2;
 	u64 sp = emu_sp(x), cs, ss, mask;
 	struct far_return f = {.has_flags = true};
-	enum emul_result r;
 
 	if (emu_protected(x) && (x->cpu->rflags & RFL_NT))
-		return emu_lma(x) ? emu_gp0(x) : EMUL_UNSUPPORTED; // a task return in legacy mode
+		return emu_lma(x) ? emu_gp0(x) : emu_task_return(x);
+	if ((x->cpu->rflags & RFL_VM) && (x->cpu->rflags & RFL_IOPL) != RFL_IOPL)
+		return emu_gp0(x);
 	TRY(emu_pop(x, &sp, bytes, &f.rip));
 	TRY(emu_pop(x, &sp, bytes, &cs));
 	TRY(emu_pop(x, &sp, bytes, &f.flags));
@@ -281,7 +302,7 @@ enum emul_result emu_op_iret(struct emu *x)
 	if (!emu_protected(x))
 		return real_iret(x, &f, sp, bytes);
 	if (!emu_lma(x) && bytes == 4 && (f.flags & RFL_VM) && cpu_cpl(x->cpu) == 0)
-		return EMUL_UNSUPPORTED; // to virtual-8086 mode
+		return v86_iret(x, &f);
 	if (emu_long(x) || (f.cs & 3u) > cpu_cpl(x->cpu)) {
 		TRY(emu_pop(x, &sp, bytes, &f.sp));
 		TRY(emu_pop(x, &sp, bytes, &ss));
@@ -291,10 +312,14 @@ enum emul_result emu_op_iret(struct emu *x)
 	mask = emu_flags_mask(x, bytes) | (bytes > 2 ? RFL_RF : 0);
 	if (cpu_cpl(x->cpu) == 0 && bytes > 2)
 		mask |= RFL_VIF | RFL_VIP;
-	r = far_return(x, &f, mask);
-	if (r == EMUL_OK)
-		x->cpu->nmi_blocked = false;
-	return r;
+	return far_return(x, &f, mask);
+}
+
+enum emul_result emu_op_iret(struct emu *x)
+{
+	TRY(iret(x));
+	x->cpu->nmi_blocked = false;
+	return EMUL_OK;
 }
 
 // AMD's processors take SYSCALL in compatibility mode (to CSTAR), but no SYSENTER in long mode; Intel's the other way round.
@@ -352,7 +377,7 @@ enum emul_result emu_op_sysenter(struct emu *x)
 
 	if (emu_lma(x) && vendor_amd(x) && !x->e->sysenter_known)
 		return emu_ud(x);
-	if (!emu_protected(x) || !cs)
+	if (!(c->cr0 & CR0_PE) || !cs) // virtual-8086 mode has it, too
 		return emu_gp0(x);
 	c->rflags &= ~(RFL_VM | RFL_IF | RFL_RF);
 	emu_code_flat(c, cs, (u16)(cs + 8), 0, emu_lma(x));
@@ -419,7 +444,11 @@ enum emul_result emu_op_int(struct emu *x)
 	x->cpu->rip = x->next;
 	r = emul_deliver(x->e, &event, soft, false);
 	x->next = x->cpu->rip;
-	if (r != EMUL_OK)
+	if (x->e->switched) {
+		x->keep_rf = x->switched = true;
+		x->hits |= x->e->trap;
+	} else if (r != EMUL_OK) {
 		x->cpu->rip = rip;
+	}
 	return r;
 }

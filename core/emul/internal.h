@@ -18,6 +18,7 @@ struct emu {
 	enum insn_mode mode; // of the code segment
 	bool shadow;         // this instruction starts an interrupt shadow
 	bool keep_rf;        // it loaded RF itself
+	bool switched;       // it changed tasks: what was the old task's (TF) no longer counts
 	u32 hits;            // data breakpoints it has met
 	struct insn in;
 };
@@ -36,6 +37,8 @@ typedef u64 (*emu_alu)(u64 dst, u64 src, unsigned bits, u64 *flags);
 // Locked updates and REP chunks are bounded; beyond that the caller runs the instruction again.
 #define EMU_LOCK_TRIES 64
 #define EMU_REP_CHUNK 4096
+
+enum insn_mode emu_mode(const struct x86_cpu *c); // of the code segment (step.c)
 
 static inline bool emu_long(const struct emu *x)
 {
@@ -123,6 +126,15 @@ struct emu_desc {
 #define TYPE_CONFORMING 4
 #define TYPE_WRITE 2
 #define TYPE_ACCESSED 1
+// System descriptors; SYS_32 and SYS_BUSY are bits of the others.
+#define SYS_TSS16 1
+#define SYS_LDT 2
+#define SYS_BUSY 2
+#define SYS_CALL16 4
+#define SYS_TASK_GATE 5
+#define SYS_32 8
+#define SYS_TSS 9
+#define SYS_CALL32 12
 
 static inline bool desc_is_code(u64 raw)
 {
@@ -137,14 +149,47 @@ enum emul_result emu_segment_load(struct emu *x, unsigned seg, u16 sel);
 void emu_segment_null(struct x86_segment *s, u16 sel, unsigned dpl);
 void emu_segment_real(struct x86_cpu *cpu, unsigned seg, u16 sel);
 void emu_segment_notify(struct emu *x, unsigned seg);
+void emu_table_notify(struct emu *x, unsigned which);
+void emu_cr_notify(struct emu *x, unsigned cr, u64 old);                          // system.c
 void emu_code_flat(struct x86_cpu *cpu, u16 cs, u16 ss, unsigned cpl, bool is64); // SYSCALL and relatives
 
 // Frames are written in one piece, but the machine pushes them from their top: a page fault names the first word that it
 // would push in that page.
-enum emul_result emu_frame_write(struct emu *x, u64 sp, const void *words, unsigned len, unsigned kind);
-// Far transfers through 64-bit call gates (callgate.c). is_gate: a system descriptor, whatever its type.
+enum emul_result emu_frame_write(struct emu *x, u64 sp, const void *words, unsigned len, unsigned word, unsigned kind);
+// Far transfers through call gates of 64 bits (callgate.c). is_gate: a system descriptor, whatever its type.
 bool emu_is_gate(struct emu *x, u16 sel);
 enum emul_result emu_gate_jmp(struct emu *x, u16 sel), emu_gate_call(struct emu *x, u16 sel);
+// The same without long mode: call gates of 16 and 32 bits, task gates, TSSs (callgate_legacy.c).
+enum emul_result emu_system_jmp(struct emu *x, u16 sel), emu_system_call(struct emu *x, u16 sel);
+
+// Stack of an inner ring (stack.c): read from the 16- or 32-bit TSS and checked; and room for a frame on it, as a whole within the
+// limit. code: of the #SS. kind of access for a frame that ring cpl gets.
+struct emu_stack {
+	u16 sel;
+	u64 sp;
+	struct emu_desc desc;
+	struct x86_segment seg;
+};
+enum emul_result emu_stack_inner(struct emu *x, unsigned cpl, u32 ext, struct emu_stack *s);
+enum emul_result emu_stack_place(struct emu *x, struct emu_stack *s, unsigned len, u32 code, u64 *linear);
+enum emul_result emu_stack_commit(struct emu *x, struct emu_stack *s, bool load);
+static inline unsigned emu_frame_kind(unsigned cpl)
+{
+	return EMUL_WRITE | (cpl < 3 ? EMUL_SUPERVISOR : 0);
+}
+
+// Task switches (task.c; SDM 3A 7.3). Once the old task is saved, what faults faults in the new one, with RIP there.
+enum task_how { TASK_JMP, TASK_CALL, TASK_IRET, TASK_EVENT };
+struct task_switch {
+	enum task_how how;
+	u16 sel;         // of the TSS
+	u32 ext;         // EXT of error codes
+	u64 rip, rflags; // to be saved
+};
+enum emul_result emu_task_switch(struct emu *x, const struct task_switch *t);
+enum emul_result emu_task_gate(struct emu *x, u64 gate,
+			       struct task_switch *t); // through a gate that may be used and is present
+enum emul_result emu_task_return(struct emu *x);       // IRET with NT
 
 u64 emu_flags_mask(const struct emu *x, unsigned bytes); // RFLAGS bits that POPF and IRET may change here
 void emu_div_u128(u64 hi, u64 lo, u64 by, u64 *quotient, u64 *remainder);
@@ -154,6 +199,7 @@ void emu_div_u128(u64 hi, u64 lo, u64 by, u64 *quotient, u64 *remainder);
 #define DR6_HITS 0xfu
 #define DR6_BD BIT(13)
 #define DR6_BS (1u << 14)
+#define DR6_BT (1u << 15)
 #define DR7_ENABLES 0xff
 #define DR7_GD BIT(13)
 void emu_debug_status(struct x86_cpu *c, u32 hits); // DR6: the hits of this #DB replace those of the last
@@ -201,7 +247,8 @@ enum emul_result emu_op_rdtsc(struct emu *x), emu_op_rdpid(struct emu *x), emu_o
 enum emul_result emu_op_lmsw(struct emu *x), emu_op_smsw(struct emu *x), emu_op_invlpg(struct emu *x);
 enum emul_result emu_op_invpcid(struct emu *x), emu_op_cpl0_nop(struct emu *x), emu_op_swapgs(struct emu *x);
 enum emul_result emu_op_fsgsbase(struct emu *x), emu_op_stac(struct emu *x), emu_op_xgetbv(struct emu *x);
-enum emul_result emu_op_xsetbv(struct emu *x), emu_op_gp(struct emu *x), emu_op_ud(struct emu *x), emu_op_vmcall(struct emu *x);
+enum emul_result emu_op_xsetbv(struct emu *x), emu_op_gp(struct emu *x), emu_op_ud(struct emu *x),
+	emu_op_vmcall(struct emu *x);
 enum emul_result emu_op_rdrand(struct emu *x), emu_op_pkru(struct emu *x);
 enum emul_result emu_mov_cr(struct emu *x), emu_mov_dr(struct emu *x); // parts of MOV
 

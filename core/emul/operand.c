@@ -290,7 +290,7 @@ static u64 stack_mask(const struct emu *x)
 {
 	if (emu_long(x))
 		return ~0ull;
-	return (x->cpu->seg[SEG_SS].attr & SEG_ATTR_DB) && emu_protected(x) ? 0xffffffffull : 0xffffull;
+	return x->cpu->seg[SEG_SS].attr & SEG_ATTR_DB ? 0xffffffffull : 0xffffull;
 }
 
 u64 emu_sp(const struct emu *x)

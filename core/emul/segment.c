@@ -7,12 +7,6 @@
 
 #include "base/string.h"
 
-#define SYS_TSS16 1
-#define SYS_LDT 2
-#define SYS_TSS16_BUSY 3
-#define SYS_TSS 9
-#define SYS_BUSY 2
-
 void emu_desc_unpack(u64 raw, u16 sel, struct x86_segment *s)
 {
 	u32 limit = (u32)(raw & 0xffff) | ((u32)(raw >> 32) & 0xf0000);
@@ -196,7 +190,7 @@ enum emul_result emu_op_lxs(struct emu *x)
 	return emu_set(x, 0, offset);
 }
 
-static void table_notify(struct emu *x, unsigned which)
+void emu_table_notify(struct emu *x, unsigned which)
 {
 	if (x->p->table_loaded)
 		x->p->table_loaded(x->ctx, which);
@@ -217,7 +211,7 @@ enum emul_result emu_op_lgdt(struct emu *x)
 	else if (!is_canonical(t.base))
 		return emu_gp0(x);
 	*(gdt ? &x->cpu->gdtr : &x->cpu->idtr) = t;
-	table_notify(x, gdt ? 0 : 1);
+	emu_table_notify(x, gdt ? 0 : 1);
 	return EMUL_OK;
 }
 
@@ -243,6 +237,8 @@ static enum emul_result system_selector(struct emu *x, u16 sel, u32 type, struct
 	if (sel & 4)
 		return emu_fault_code(x, VEC_GP, sel & 0xfffc);
 	TRY(emu_desc_read16(x, sel, d));
+	if (type == SYS_TSS && !emu_lma(x) && DESC_TYPE(d->raw) == SYS_TSS16)
+		type = SYS_TSS16;
 	if (DESC_S(d->raw) || DESC_TYPE(d->raw) != type)
 		return emu_fault_code(x, VEC_GP, sel & 0xfffc);
 	if (!DESC_P(d->raw))
@@ -274,7 +270,7 @@ enum emul_result emu_op_lldt(struct emu *x)
 		TRY(system_selector(x, (u16)sel, SYS_LDT, &d));
 		system_load(x, &d, (u16)sel, &x->cpu->ldtr);
 	}
-	table_notify(x, 2);
+	emu_table_notify(x, 2);
 	return EMUL_OK;
 }
 
@@ -295,7 +291,7 @@ enum emul_result emu_op_ltr(struct emu *x)
 	type = (u8)(d.raw >> 40);
 	TRY(emu_sys_write(x, d.at + 5, &type, 1));
 	system_load(x, &d, (u16)sel, &x->cpu->tr);
-	table_notify(x, 3);
+	emu_table_notify(x, 3);
 	return EMUL_OK;
 }
 

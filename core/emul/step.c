@@ -339,11 +339,12 @@ static const emu_fn table[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
 #undef M
 };
 
-static enum insn_mode code_mode(const struct x86_cpu *c)
+enum insn_mode emu_mode(const struct x86_cpu *c)
 {
 	if (cpu_long_mode(c))
 		return INSN_MODE_64;
-	return (c->cr0 & CR0_PE) && (c->seg[SEG_CS].attr & SEG_ATTR_DB) ? INSN_MODE_32 : INSN_MODE_16;
+	return c->seg[SEG_CS].attr & SEG_ATTR_DB ? INSN_MODE_32
+						 : INSN_MODE_16; // in real mode too: what it kept of protected mode
 }
 
 // Bytes from `at` on, as many as there are before a fault. *got may grow.
@@ -413,11 +414,13 @@ enum emul_result emul_step(struct emul *e)
 	x.cpu = e->cpu;
 	x.p = e->ports;
 	x.ctx = e->ctx;
-	x.mode = code_mode(e->cpu);
+	x.mode = emu_mode(e->cpu);
 	x.shadow = false;
 	x.keep_rf = false;
+	x.switched = false;
 	x.hits = 0;
 	e->trap = 0;
+	e->switched = false;
 	e->length = 0;
 	e->mnemonic = ZYDIS_MNEMONIC_INVALID;
 	if (unlikely(e->cpu->dr[7] & DR7_ENABLES))

@@ -85,7 +85,7 @@ static enum emul_result io_permission(struct emu *x, u16 port, unsigned bytes)
 
 	if (!(x->cpu->cr0 & CR0_PE) || (cpu_cpl(x->cpu) <= iopl && !(x->cpu->rflags & RFL_VM)))
 		return EMUL_OK;
-	if (tr->limit < 0x67)
+	if (!(tr->attr & SYS_32) || tr->limit < 0x67)
 		return emu_gp0(x);
 	TRY(emu_sys_read(x, tr->base + 0x66, &map, 2));
 	if ((u32)map + port / 8 + 1 > tr->limit)

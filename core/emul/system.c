@@ -97,7 +97,7 @@ enum emul_result emu_op_rdrand(struct emu *x)
 	return emu_set(x, 0, 0);
 }
 
-static void cr_notify(struct emu *x, unsigned cr, u64 old)
+void emu_cr_notify(struct emu *x, unsigned cr, u64 old)
 {
 	if (x->p->cr_written)
 		x->p->cr_written(x->ctx, cr, old);
@@ -120,7 +120,7 @@ static enum emul_result write_cr0(struct emu *x, u64 v)
 	if (paging_off)
 		c->efer &= ~EFER_LMA;
 	c->cr0 = (v & CR0_KNOWN) | CR0_ET;
-	cr_notify(x, 0, old);
+	emu_cr_notify(x, 0, old);
 	return EMUL_OK;
 }
 
@@ -133,7 +133,7 @@ static enum emul_result write_cr3(struct emu *x, u64 v)
 	if (emu_lma(x) && (v & CR3_RESERVED))
 		return emu_gp0(x);
 	x->cpu->cr3 = emu_lma(x) ? v : (u32)v;
-	cr_notify(x, 3, old);
+	emu_cr_notify(x, 3, old);
 	return EMUL_OK;
 }
 
@@ -171,7 +171,7 @@ static enum emul_result write_cr4(struct emu *x, u64 v)
 	if ((v & CR4_PCIDE) && !(old & CR4_PCIDE) && (!emu_lma(x) || (c->cr3 & 0xfff)))
 		return emu_gp0(x);
 	c->cr4 = v;
-	cr_notify(x, 4, old);
+	emu_cr_notify(x, 4, old);
 	return EMUL_OK;
 }
 
@@ -182,7 +182,7 @@ static enum emul_result write_cr8(struct emu *x, u64 v)
 	if (v & ~15ull)
 		return emu_gp0(x);
 	x->cpu->cr8 = v;
-	cr_notify(x, 8, old);
+	emu_cr_notify(x, 8, old);
 	return EMUL_OK;
 }
 
@@ -286,7 +286,7 @@ enum emul_result emu_op_clts(struct emu *x)
 
 	TRY(emu_need_cpl0(x));
 	x->cpu->cr0 &= ~CR0_TS;
-	cr_notify(x, 0, old);
+	emu_cr_notify(x, 0, old);
 	return EMUL_OK;
 }
 
@@ -346,7 +346,7 @@ enum emul_result emu_op_invpcid(struct emu *x)
 	if (type == 0 && x->p->invlpg)
 		x->p->invlpg(x->ctx, desc[1]);
 	else
-		cr_notify(x, 3, x->cpu->cr3);
+		emu_cr_notify(x, 3, x->cpu->cr3);
 	return EMUL_OK;
 }
 

@@ -41,7 +41,7 @@ static bool walk_writable(const struct shadow *s, ppn_t ppn)
 }
 
 // Error code of a true guest fault: cause is PF_P, PF_P | PF_RSVD or 0.
-static bool walk_fault(const struct mmu_mode *m, u64 va, u32 err, u32 cause, struct x86_fault *fault)
+bool walk_fault(const struct mmu_mode *m, u64 va, u32 err, u32 cause, struct x86_fault *fault)
 {
 	u32 code = cause | (err & (PF_W | PF_U));
 
@@ -51,7 +51,7 @@ static bool walk_fault(const struct mmu_mode *m, u64 va, u32 err, u32 cause, str
 	return false;
 }
 
-static bool walk_allowed(const struct mmu_mode *m, u32 err, const struct guest_walk *w)
+bool walk_allowed(const struct mmu_mode *m, u32 err, const struct guest_walk *w)
 {
 	bool user_access = err & PF_U;
 
@@ -125,6 +125,8 @@ static bool walk_set_ad(struct shadow *s, u32 err, struct guest_walk *w, u64 *ta
 bool guest_translate(struct shadow *s, const struct mmu_mode *m, u64 va, u32 err, bool set_ad, struct guest_walk *w,
 		     struct x86_fault *fault)
 {
+	if (unlikely(m->paging != PAGING_LONG))
+		return legacy_translate(s, m, va, err, set_ad, w, fault);
 	*w = (struct guest_walk){0};
 	if (!is_canonical(va)) {
 		*fault = (struct x86_fault){.vector = VEC_GP, .has_error = true};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Shadow paging: guest VPN -> PPN by the guest's tables, PPN -> MPN by the P2M, VPN -> MPN by the shadow that the
-// machine walks. See docs/design/mmu.md. 4-level long-mode guests (the guest's CR0.PG is 1); unpaged and PAE guests are
-// the emulator's.
+// machine walks. See docs/design/mmu.md. Shadows are for long mode (4 levels); guests that run unpaged or page with fewer
+// levels are the emulator's, and only walked.
 //
 // Invariants
 //  - A guest frame that is shadowed as a page table is never writable through any shadow entry, unless it is a level-1 table
@@ -50,16 +50,21 @@ size_t shadow_memory_needed(u64 ppn_limit, u32 max_tables);
 struct shadow *shadow_create(const struct shadow_config *config);
 void shadow_destroy(struct shadow *s);
 
+// Long mode's four levels; PAE's three and two levels of 32-bit entries without it; none.
+enum mmu_paging { PAGING_LONG, PAGING_PAE, PAGING_32, PAGING_OFF };
+
 // Guest control-register context that the walk obeys.
 struct mmu_mode {
+	enum mmu_paging paging;
 	bool wp, nx, smep, smap;
-	bool ac; // RFLAGS.AC at the access (SMAP override)
+	bool pse; // large pages of two levels
+	bool ac;  // RFLAGS.AC at the access (SMAP override)
 	u64 cr3; // guest's
 };
 
 struct guest_walk {
 	bool present;
-	unsigned level;          // 1: 4K leaf, 2: 2M, 3: 1G
+	unsigned level;          // 1: 4K leaf, 2: 2M (4M with two levels), 3: 1G
 	u64 gpa;                 // of the address asked for
 	u64 pte;                 // leaf entry, after A/D were set
 	u64 pte_gpa;             // where the leaf entry is

@@ -9,6 +9,7 @@
 //   shadow_fault.c  page faults, prefetch
 //   shadow_audit.c  recomputes everything
 //   shadow_stress.c looks for rights reduced without a flush
+//   guest_walk.c, legacy_walk.c   the guest's own tables walked
 //
 // A shadow table is a descriptor with two machine frames: the 512 entries that the machine walks, and as many links. The
 // link of a level-1 entry chains it to the frame record of the guest page it maps (reverse map); the link of a higher entry
@@ -220,6 +221,13 @@ static inline void entry_store(struct table *t, unsigned slot, u64 value)
 u64 walk_reserved(const struct shadow *s, bool nx, u64 entry, unsigned level);
 // The guest's table at ppn, NULL when no memory is there.
 u64 *walk_table(const struct shadow *s, ppn_t ppn);
+
+// What ends a walk, and whether its rights allow the access.
+bool walk_fault(const struct mmu_mode *m, u64 va, u32 err, u32 cause, struct x86_fault *fault);
+bool walk_allowed(const struct mmu_mode *m, u32 err, const struct guest_walk *w);
+// guest_translate() for the other modes (legacy_walk.c).
+bool legacy_translate(struct shadow *s, const struct mmu_mode *m, u64 va, u32 err, bool set_ad, struct guest_walk *w,
+		      struct x86_fault *fault);
 
 // shadow_table.c
 struct table *table_find(struct shadow *s, ppn_t ppn, unsigned level, bool direct);

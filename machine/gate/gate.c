@@ -256,16 +256,14 @@ void gate_destroy(struct gate *g)
 
 u64 gate_filter_descriptor(u64 raw)
 {
-	const u64 s = BIT(44), accessed = BIT(40), code = BIT(43), conforming = BIT(42), p = BIT(47);
+	const u64 s = BIT(44), accessed = BIT(40), p = BIT(47);
 	u64 dpl = (raw >> 45) & 3;
 
 	if (!(raw & s))
 		return 0;
 	if (!(raw & p)) // loads nowhere, but LAR and LSL tell of it, and #NP is another fault than #GP
 		return raw;
-	if ((raw & code) && (raw & conforming)) // would run at the caller's ring: never ring 0, but keep the rule simple
-		raw &= ~conforming;
-	if (dpl == 0)
+	if (dpl == 0) // conforming code too: it runs at its caller's ring, which is never 0
 		raw |= 1ull << 45;
 	return raw | accessed;
 }

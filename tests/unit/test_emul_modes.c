@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The emulator outside 64-bit mode: a boot from real mode through protected to long mode, segmentation with limits,
-// interrupts in real and 32-bit protected mode with a stack switch and back.
+// interrupts in real and 32-bit protected mode with a stack switch and back, call gates, task switches, virtual-8086 mode.
 #include "core/emul/emul.h"
 
 #include <setjmp.h>
@@ -363,6 +363,236 @@ static void test_legacy_integer(void **state)
 	assert_int_equal(cpu.gpr[R_RSP], 0x7000);
 }
 
+// A call gate with two parameters to ring 0, and back.
+static void test_call_gate(void **state)
+{
+	u32 frame[5] = {0x8000, 0x33, RFL_FIXED, 0x5800, 0x3b}, parameters[2] = {0x11111111, 0x22222222};
+
+	put(GDT + 0x58, 0x0000ec0200088888); // DPL 3, 8:8888, two words
+	cpu.gdtr.limit = 0x5f;
+	cpu.gpr[R_RSP] = 0x5000;
+	memcpy(mem + 0x5000, frame, sizeof(frame));
+	memcpy(mem + 0x5800, parameters, sizeof(parameters));
+	assert_int_equal(RUN("\xcf"), EMUL_OK);            // iret to ring 3
+	FAULTS("\xea\x00\x00\x00\x00\x5b\x00", VEC_GP, 8); // a jump cannot change rings
+	assert_int_equal(RUN("\x9a\x00\x00\x00\x00\x5b\x00"), EMUL_OK);
+	assert_int_equal(cpu_cpl(&cpu), 0);
+	assert_int_equal(cpu.rip, 0x8888);
+	assert_int_equal(cpu.gpr[R_RSP], 0x6000 - 24);
+	assert_int_equal(get(0x6000 - 24), BASE + 7);
+	assert_int_equal(get(0x6000 - 20), 0x33);
+	assert_int_equal(get(0x6000 - 16), 0x11111111);
+	assert_int_equal(get(0x6000 - 12), 0x22222222);
+	assert_int_equal(get(0x6000 - 8), 0x5800);
+	assert_int_equal(get(0x6000 - 4), 0x3b);
+	assert_int_equal(RUN("\xca\x08\x00"), EMUL_OK); // lret $8
+	assert_int_equal(cpu_cpl(&cpu), 3);
+	assert_int_equal(cpu.rip, BASE + 7);
+	assert_int_equal(cpu.gpr[R_RSP], 0x5808);
+	put(GDT + 0x58, 0x0000ec0300088888);
+	cpu.gpr[R_RSP] = 0x1fffc; // parameters beyond memory
+	assert_int_equal(RUN("\x9a\x00\x00\x00\x00\x5b\x00"), EMUL_FAULT);
+	assert_int_equal(emul.fault.vector, VEC_PF);
+	assert_int_equal(cpu_cpl(&cpu), 3);
+}
+
+#define TSS2 0x3100u
+
+// A second 32-bit task at 0x58, with its code at 8:8000 and its stack at 0x6800.
+static void second_task(void)
+{
+	u32 tss[26] = {[8] = 0x8000, RFL_FIXED | RFL_CF, 1, 2, 3, 4, 0x6800, 5, 6, 7, 0x10, 8, 0x10, 0x10, 0, 0};
+
+	memcpy(mem + TSS2, tss, sizeof(tss));
+	put(GDT + 0x58, 0x0000890031000067);
+	cpu.gdtr.limit = 0x5f;
+	mem[GDT + 0x45] = 0x8b; // the running task is busy
+}
+
+static void test_task_call(void **state)
+{
+	second_task();
+	cpu.gpr[R_RBX] = 0xbbbbbbbb;
+	cpu.dr[7] = 0x455;
+	assert_int_equal(RUN("\x9a\x00\x00\x00\x00\x58\x00"), EMUL_OK);
+	assert_true(emul.switched);
+	assert_int_equal(cpu.rip, 0x8000);
+	assert_int_equal(cpu.rflags, RFL_FIXED | RFL_CF | RFL_NT);
+	assert_int_equal(cpu.gpr[R_RAX], 1);
+	assert_int_equal(cpu.gpr[R_RDI], 7);
+	assert_int_equal(cpu.gpr[R_RSP], 0x6800);
+	assert_int_equal(cpu.tr.selector, 0x58);
+	assert_int_equal(cpu.dr[7], 0x400);
+	assert_true(cpu.cr0 & CR0_TS);
+	assert_true(cpu.seg[SEG_FS].attr & SEG_ATTR_UNUSABLE);
+	assert_int_equal(get(TSS2), 0x40);           // back link
+	assert_int_equal(get(TSS + 0x20), BASE + 7); // saved
+	assert_int_equal(get(TSS + 0x34), 0xbbbbbbbb);
+	assert_int_equal(mem[GDT + 0x45], 0x8b); // both are busy
+	assert_int_equal(mem[GDT + 0x5d], 0x8b);
+	FAULTS("\xea\x00\x00\x00\x00\x40\x00", VEC_GP, 0x40);
+	assert_int_equal(RUN("\xcf"), EMUL_OK); // iret: back
+	assert_int_equal(cpu.rip, BASE + 7);
+	assert_int_equal(cpu.tr.selector, 0x40);
+	assert_int_equal(cpu.gpr[R_RBX], 0xbbbbbbbb);
+	assert_int_equal(mem[GDT + 0x5d], 0x89);
+	assert_int_equal(mem[GDT + 0x45], 0x8b);
+	assert_int_equal(get(TSS2 + 0x20), BASE + 1); // it goes on behind its IRET
+	assert_false(get(TSS2 + 0x24) & RFL_NT);
+}
+
+static void test_task_faults(void **state)
+{
+	static const char jump[] = "\xea\x00\x00\x00\x00\x58\x00";
+
+	second_task();
+	mem[GDT + 0x58] = 0x66; // too small
+	assert_int_equal(run(jump, 7), EMUL_FAULT);
+	assert_int_equal(emul.fault.vector, VEC_TS);
+	assert_int_equal(emul.fault.error, 0x58);
+	assert_false(emul.switched);
+	mem[GDT + 0x58] = 0x67;
+	mem[GDT + 0x5d] = 0x09;
+	assert_int_equal(run(jump, 7), EMUL_FAULT);
+	assert_int_equal(emul.fault.vector, VEC_NP);
+	mem[GDT + 0x5d] = 0x89;
+	mem[TSS2 + 0x54] = 0x50; // DS of the new task is execute-only: found there
+	assert_int_equal(run(jump, 7), EMUL_FAULT);
+	assert_int_equal(emul.fault.vector, VEC_TS);
+	assert_int_equal(emul.fault.error, 0x50);
+	assert_true(emul.switched);
+	assert_int_equal(cpu.rip, 0x8000);
+	assert_int_equal(cpu.tr.selector, 0x58);
+	assert_int_equal(mem[GDT + 0x45], 0x89); // left by a jump
+	cpu.rflags |= RFL_NT;
+	put(TSS2, 0);
+	assert_int_equal(RUN("\xcf"), EMUL_FAULT);
+	assert_int_equal(emul.fault.vector, VEC_TS);
+	assert_int_equal(cpu.rip, BASE);
+}
+
+static void test_task_gate_event(void **state)
+{
+	struct x86_fault gp = {.vector = VEC_GP, .has_error = true, .error = 0x1234};
+
+	second_task();
+	put(IDT + 13 * 8, 0x0000850000580000);
+	put(TSS2 + 0x64, 1); // T
+	cpu.rip = 0x8888;
+	assert_int_equal(emul_deliver(&emul, &gp, false, false), EMUL_OK);
+	assert_int_equal(cpu.rip, 0x8000);
+	assert_int_equal(cpu.gpr[R_RSP], 0x6800 - 4);
+	assert_int_equal(get(0x6800 - 4), 0x1234);
+	assert_int_equal(get(TSS + 0x20), 0x8888);
+	assert_true(cpu.rflags & RFL_NT);
+	assert_int_equal(emul.trap, BIT(15));
+	assert_true(cpu.dr[6] & BIT(15));
+}
+
+static void test_task16(void **state)
+{
+	u16 tss[22] = {[7] = 0x8000, RFL_FIXED, 1, 2, 3, 4, 0x6800, 5, 6, 7, 0x10, 8, 0x10, 0x10, 0};
+
+	memcpy(mem + TSS2, tss, sizeof(tss));
+	put(GDT + 0x58, 0x000081003100002b);
+	cpu.gdtr.limit = 0x5f;
+	mem[GDT + 0x45] = 0x8b;
+	assert_int_equal(RUN("\xea\x00\x00\x00\x00\x58\x00"), EMUL_OK);
+	assert_int_equal(cpu.rip, 0x8000);
+	assert_int_equal(cpu.gpr[R_RSP] & 0xffff, 0x6800);
+	assert_int_equal(cpu.gpr[R_RAX] & 0xffff, 1);
+	assert_int_equal(cpu.tr.attr & 0xf, 3);
+	assert_int_equal(RUN("\xea\x00\x00\x00\x00\x40\x00"), EMUL_OK); // and back to the other kind
+	assert_int_equal(get(TSS2 + 0xe) & 0xffff, BASE + 7);
+	assert_int_equal(cpu.rip, BASE + 7);
+	assert_int_equal(cpu.tr.selector, 0x40);
+}
+
+static void enter_v86(u32 flags)
+{
+	u32 frame[9] = {0x0010, 0x0800, flags | RFL_VM | RFL_FIXED, 0x1000, 0x0500, 0x600, 0x700, 0x0800, 0x900};
+
+	cpu.gpr[R_RSP] = 0x5000;
+	memcpy(mem + 0x5000, frame, sizeof(frame));
+	assert_int_equal(RUN("\xcf"), EMUL_OK);
+	assert_int_equal(cpu_cpl(&cpu), 3);
+	assert_int_equal(cpu.rip, 0x10);
+	assert_int_equal(cpu.seg[SEG_CS].base, 0x8000);
+	assert_int_equal(cpu.seg[SEG_SS].base, 0x5000);
+	assert_int_equal(cpu.seg[SEG_DS].base, 0x7000);
+	assert_int_equal(cpu.seg[SEG_GS].base, 0x9000);
+}
+
+static enum emul_result v86(const char *bytes, unsigned len)
+{
+	memcpy(mem + 0x8010, bytes, len);
+	cpu.rip = 0x10;
+	return emul_step(&emul);
+}
+
+static void v86_faults(const char *bytes, unsigned len, unsigned vector)
+{
+	assert_int_equal(v86(bytes, len), EMUL_FAULT);
+	assert_int_equal(emul.fault.vector, vector);
+	assert_int_equal(emul.fault.error, 0);
+	assert_int_equal(cpu.rip, 0x10);
+}
+
+static void test_v86(void **state)
+{
+	enter_v86(0);
+	v86_faults("\xfa", 1, VEC_GP);         // cli
+	v86_faults("\x9c", 1, VEC_GP);         // pushf
+	v86_faults("\x9d", 1, VEC_GP);         // popf
+	v86_faults("\xcd\x20", 2, VEC_GP);     // int
+	v86_faults("\xcf", 1, VEC_GP);         // iret
+	v86_faults("\xf4", 1, VEC_GP);         // hlt
+	v86_faults("\x0f\x00\xd8", 3, VEC_UD); // ltr
+	v86_faults("\x63\xc0", 2, VEC_UD);     // arpl
+	cpu.tr.limit = 0x66;
+	v86_faults("\xec", 1, VEC_GP); // in: no map
+	assert_int_equal(v86("\xb8\x34\x12", 3), EMUL_OK);
+	assert_int_equal(v86("\x8e\xd8", 2), EMUL_OK); // mov %ax, %ds
+	assert_int_equal(cpu.seg[SEG_DS].base, 0x12340);
+	cpu.tr.limit = 0x67;
+	put(IDT + 3 * 8, 0x0000ee0000089000);
+	assert_int_equal(v86("\xcc", 1), EMUL_OK); // int3 goes through the IDT whatever IOPL is
+	assert_int_equal(cpu.rip, 0x9000);
+	assert_int_equal(cpu_cpl(&cpu), 0);
+	assert_false(cpu.rflags & RFL_VM);
+	assert_true(cpu.seg[SEG_DS].attr & SEG_ATTR_UNUSABLE);
+	assert_int_equal(cpu.gpr[R_RSP], 0x6000 - 36);
+	assert_int_equal(get(0x6000 - 36), 0x11);
+	assert_int_equal(get(0x6000 - 32), 0x800);
+	assert_true(get(0x6000 - 28) & RFL_VM);
+	assert_int_equal(get(0x6000 - 24), 0x1000);
+	assert_int_equal(get(0x6000 - 20), 0x500);
+	assert_int_equal(get(0x6000 - 16), 0x600);
+	assert_int_equal(get(0x6000 - 12), 0x1234);
+	assert_int_equal(get(0x6000 - 8), 0x800);
+	assert_int_equal(get(0x6000 - 4), 0x900);
+	assert_int_equal(RUN("\xcf"), EMUL_OK);
+	assert_int_equal(cpu.rip, 0x11);
+	assert_int_equal(cpu.seg[SEG_DS].base, 0x12340);
+	assert_true(cpu.rflags & RFL_VM);
+}
+
+static void test_v86_iopl(void **state)
+{
+	enter_v86(RFL_IOPL);
+	assert_int_equal(v86("\xfb", 1), EMUL_OK); // sti
+	assert_true(cpu.rflags & RFL_IF);
+	assert_int_equal(v86("\x9c", 1), EMUL_OK); // pushf
+	assert_int_equal(get(0x5ffe) & 0xffff, RFL_IOPL | RFL_IF | RFL_FIXED);
+	memset(mem + 0x5ffe, 0, 2);
+	assert_int_equal(v86("\x9d", 1), EMUL_OK); // popf leaves IOPL alone
+	assert_int_equal(cpu.rflags, RFL_VM | RFL_IOPL | RFL_FIXED);
+	put(IDT + 0x20 * 8, 0x0000ee0000309000); // to ring 3: not out of here
+	assert_int_equal(v86("\xcd\x20", 2), EMUL_FAULT);
+	assert_int_equal(emul.fault.vector, VEC_GP);
+	assert_int_equal(emul.fault.error, 0x30);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -373,6 +603,13 @@ int main(void)
 		cmocka_unit_test_setup(test_rings, protected_mode),
 		cmocka_unit_test_setup(test_exception_frame, protected_mode),
 		cmocka_unit_test_setup(test_legacy_integer, protected_mode),
+		cmocka_unit_test_setup(test_call_gate, protected_mode),
+		cmocka_unit_test_setup(test_task_call, protected_mode),
+		cmocka_unit_test_setup(test_task_faults, protected_mode),
+		cmocka_unit_test_setup(test_task_gate_event, protected_mode),
+		cmocka_unit_test_setup(test_task16, protected_mode),
+		cmocka_unit_test_setup(test_v86, protected_mode),
+		cmocka_unit_test_setup(test_v86_iopl, protected_mode),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
