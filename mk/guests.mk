@@ -62,11 +62,3 @@ $(GUESTS)/initrd-stress.cpio.gz: $(INITRD_COMMON) tests/guests/stress/run.sh bui
 	$(INITRD)/build stress $@ run.sh=tests/guests/stress/run.sh usr/bin/stress-ng=/usr/bin/stress-ng \
 		$$(ldd /usr/bin/stress-ng | awk '/=> \// { print "lib/x86_64-linux-gnu/" $$1 "=" $$3 } \
 			/^\t\/lib64/ { print substr($$1, 2) "=" $$1 }')
-
-# Kernels of our own (ELF32 with a multiboot-1 header): for tests/system/test_reflect.sh, and small VMs for the tests of several.
-OWN_KERNELS = reflect small
-$(OWN_KERNELS:%=$(GUESTS)/%.elf): $(GUESTS)/%.elf: tests/guests/%/kernel.S
-	@mkdir -p $(@D)
-	$(CC) -nostdlib -static -no-pie -Wl,--build-id=none,-z,noexecstack,-N,-Ttext=0x100000,-e,start,--no-warn-rwx-segments $< -o $@.64
-	objcopy -O elf32-i386 $@.64 $@
-guests: $(OWN_KERNELS:%=$(GUESTS)/%.elf)

@@ -97,19 +97,6 @@ QUIRK(null_selector)
 	return is;
 }
 
-static bool conforming(u64 selector)
-{
-	u64 d = selector & 4 || (selector & 0xfff8) > GDT_LIMIT ? 0 : system_pristine(W_GDT + (selector & 0xfff8));
-
-	return (d >> 40 & 0x1c) == 0x1c;
-}
-
-QUIRK(not_conforming)
-{
-	return m->f[O_vector] == VEC_GP && e->f[O_vector] != VEC_GP && conforming(m->f[O_error] & 0xffff) &&
-	       accept_all(m, e);
-}
-
 QUIRK(transfer_flags)
 {
 	bool is = (in_group(group, "iret") || in_group(group, "sysret")) && e->f[O_vector] != VEC_BP;
@@ -185,8 +172,7 @@ const struct quirk guest_quirks[] = {
 	{"IOPL of before", "is what the checks go by", 5, iopl_stale},
 	{"R11", "SYSCALL shows the machine's IF, which is set", 2, syscall_if},
 	{"queries in ring 3", "see the filtered tables", 21, filtered_query},
-	{"null selectors", "lose their RPL; so do selectors of conforming code", 10, null_selector},
-	{"conforming code", "is not conforming in the filtered tables", 7, not_conforming},
+	{"null selectors", "lose their RPL", 10, null_selector},
 	{"flags of faulting returns", "IRETQ and SYSRET lose the arithmetic flags when they fault", 59, transfer_flags},
 	{"kernel's CS", "is what STAR says", 1, kernel_cs},
 	{"EFER.SCE", "is taken for set", 4, no_sce},

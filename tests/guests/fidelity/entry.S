@@ -1,50 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Multiboot-1 entry, the way to 64-bit mode with the first GiB mapped at its own address (user may use it all), exception and
-// interrupt stubs, and the few transfers that C cannot express.
-	.set MAGIC, 0x1badb002
-	.section .multiboot, "a"
-	.balign 4
-	.long MAGIC, 0, -MAGIC
-
-	.section .text
-	.code32
-	.globl start
-start:
-	mov $stack_top, %esp
-	mov $pml4, %edi
-	movl $pdpt + 7, (%edi)
-	movl $directory + 7, pdpt
-	xor %ecx, %ecx
-1:	mov %ecx, %eax
-	shl $21, %eax
-	or $0x87, %eax
-	mov %eax, directory(, %ecx, 8)
-	inc %ecx
-	cmp $512, %ecx
-	jb 1b
-	mov $0x20, %eax // PAE
-	mov %eax, %cr4
-	mov $pml4, %eax
-	mov %eax, %cr3
-	mov $0xc0000080, %ecx
-	rdmsr
-	or $0x101, %eax // LME, SCE
-	wrmsr
-	mov $0x80010011, %eax // PG, WP, ET, PE
-	mov %eax, %cr0
-	lgdt gdt_pointer
-	ljmp $0x08, $start64
-
-	.code64
-start64:
-	mov $0x10, %eax
-	mov %eax, %ds
-	mov %eax, %es
-	mov %eax, %ss
-	mov $0, %eax
-	mov %eax, %fs
-	mov %eax, %gs
-	mov $stack_top, %rsp
+// Entry, exception and interrupt stubs, and the few transfers that C cannot express.
+#include "tests/guests/common/multiboot.S"
 	call kmain
 1:	hlt
 	jmp 1b
@@ -167,10 +123,7 @@ gdt_pointer:
 
 	.section .bss
 	.balign 4096
-	.globl pml4, pdpt, directory, stack_top, guard_rsp, user_stack, fault_stack
-pml4:	.skip 4096
-pdpt:	.skip 4096
-directory: .skip 4096
+	.globl stack_top, guard_rsp, user_stack, fault_stack
 	.skip 16384
 stack_top:
 	.skip 4096

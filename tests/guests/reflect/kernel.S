@@ -1,46 +1,16 @@
 // SPDX-License-Identifier: MIT
 // A kernel for one question: is the address of a user program's page fault still there when the handler first does something with
 // a device (under a hypervisor: an exit) and only then reads CR2? 200 faults; then 0x10 to port 0xf4 if every address was
-// right, else 0x20. Multiboot 1; linked at 1 MiB, where an offset from `image` is the low half of an address.
-	.set MAGIC, 0x1badb002
+// right, else 0x20. Linked at 1 MiB, and small: an offset from IMAGE is the low half of an address.
+	.set IMAGE, 0x100000
 	.set AT, 0x50000000
 	.set FAULTS, 200
-	.set MSR_EFER, 0xc0000080
 	.set MSR_STAR, 0xc0000081
 
-	.text
-image:	.balign 4
-	.long MAGIC, 0, -MAGIC
-
-	.code32
-	.globl start
-start:
-	mov $stack, %esp
-	movl $pdpt + 7, pml4
-	movl $directory + 7, pdpt
+#include "tests/guests/common/multiboot.S"
 	movl $directory2 + 7, pdpt + 8
-	movl $0x87, directory // the first 2 MiB, for everybody
 	movl $table + 7, directory2 + 128 * 8
 	movl $page + 7, table // of its table one page is there
-	mov $0x20, %eax // PAE
-	mov %eax, %cr4
-	mov $pml4, %eax
-	mov %eax, %cr3
-	mov $MSR_EFER, %ecx
-	rdmsr
-	or $0x101, %eax // LME, SCE
-	wrmsr
-	mov $0x80010011, %eax // PG, WP, ET, PE
-	mov %eax, %cr0
-	lgdt gdt_pointer
-	ljmp $0x08, $start64
-
-	.code64
-start64:
-	mov $0x10, %eax
-	mov %eax, %ds
-	mov %eax, %es
-	mov %eax, %ss
 	lidt idt_pointer
 	mov $0x30, %eax
 	ltr %ax
@@ -99,7 +69,7 @@ wrong:	mov $0x20, %eax
 	hlt
 
 	.macro gate handler, type
-	.word \handler - image, 0x08
+	.word \handler - IMAGE, 0x08
 	.byte 0, \type
 	.word 0x10
 	.quad 0
@@ -119,26 +89,23 @@ gdt:	.quad 0
 	.quad 0x00cffb000000ffff // 18 user code, 32 bits
 	.quad 0x00cff3000000ffff // 20 user data
 	.quad 0x00affb000000ffff // 28 user code
-	.word 103, tss - image // 30 TSS
+	.word 103, tss - IMAGE // 30 TSS
 	.byte 0x10, 0x89, 0, 0
 	.quad 0
 gdt_pointer:
 	.word gdt_pointer - gdt - 1
 	.quad gdt
 tss:	.long 0
-	.quad stack
+	.quad stack_top
 	.skip 92
 
 	.bss
 	.balign 4096
-pml4:	.skip 4096
-pdpt:	.skip 4096
-directory: .skip 4096
 directory2: .skip 4096
 table:	.skip 4096
 page:	.skip 4096
 	.skip 4096
-stack:	.skip 4096
+stack_top: .skip 4096
 user_stack:
 count:	.skip 8
 seen:	.skip FAULTS * 8

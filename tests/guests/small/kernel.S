@@ -7,10 +7,8 @@
 //   e                prints `TZ-ECHO`, then what is typed, control characters as ^ and a letter; ^D ends it
 //   s                prints `TZ-SLEEP` and halts for ever
 //   t                prints `TZ-TRIPLE` and dies of a triple fault
-// Ends by writing 0 to port 0xf4. Multiboot 1, linked at 1 MiB.
-	.set MAGIC, 0x1badb002
+// Ends by writing 0 to port 0xf4.
 	.set INFO_CMDLINE, 16
-	.set MSR_EFER, 0xc0000080
 	.set FROM, 3 << 30 // of an emulator's instruction clock: about 3 s
 	.set TO, 8 << 30
 	.set PIECE, 100
@@ -18,45 +16,16 @@
 	.set COM1, 0x3f8
 	.set LSR, COM1 + 5
 
-	.text
-image:	.balign 4
-	.long MAGIC, 0, -MAGIC
-
-	.code32
-	.globl start
-start:
-	mov $stack, %esp
-	mov INFO_CMDLINE(%ebx), %ebp
-	movl $pdpt + 3, pml4
-	movl $directory + 3, pdpt
-	movl $0x83, directory // the first 2 MiB
-	mov $0x20, %eax // PAE
-	mov %eax, %cr4
-	mov $pml4, %eax
-	mov %eax, %cr3
-1:	mov (%ebp), %bl // behind the VM's name; before there is paging: it may be anywhere
+#include "tests/guests/common/multiboot.S"
+	mov INFO_CMDLINE(%rbx), %ebp
+1:	mov (%rbp), %bl // behind the VM's name
 	inc %ebp
 	test %bl, %bl
 	jz 2f
 	cmp $' ', %bl
 	jne 1b
-	mov (%ebp), %bl
+	mov (%rbp), %bl
 2:
-	mov $MSR_EFER, %ecx
-	rdmsr
-	or $0x100, %eax // LME
-	wrmsr
-	mov $0x80010011, %eax // PG, WP, ET, PE
-	mov %eax, %cr0
-	lgdt gdt_pointer
-	ljmp $0x08, $start64
-
-	.code64
-start64:
-	mov $0x10, %eax
-	mov %eax, %ds
-	mov %eax, %es
-	mov %eax, %ss
 	cmp $'e', %bl
 	je echo
 	cmp $'s', %bl
@@ -186,9 +155,6 @@ gdt_pointer:
 
 	.bss
 	.balign 4096
-pml4:	.skip 4096
-pdpt:	.skip 4096
-directory: .skip 4096
 	.skip 4096
-stack:
+stack_top:
 	.section .note.GNU-stack, "", @progbits
