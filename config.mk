@@ -10,7 +10,7 @@ SOAK_SECONDS ?= 2700
 FUZZ_SECONDS ?= 60
 # make fuzz-diff: cases or states of each differential test
 FUZZ_CASES ?= 10000000
-# make bench: how many pairs of runs, bare and Trapeze in turn
+# make bench: how often each side runs: bare, Trapeze and Xen in turn
 PAIRS ?= 3
 # make run: seconds after which the demo gives up when there is no terminal
 RUN_SECONDS ?= 300

@@ -12,15 +12,18 @@ guests: guests/vmlinuz guests/memtest/x64.bin $(INITRD_VARIANTS:%=$(GUESTS)/init
 
 guests/vmlinuz guests/busybox guests/full/vmlinuz guests/memtest/x64.bin $(SELFTESTS_SRC)/Makefile: | $(SETUP_STAMP)
 	@test -e $@ || scripts/fetch-guests
+guests/xen: | build/stamps/setup-bench
+	@test -e $@ || scripts/fetch-guests xen
 
 $(GUESTS)/tz: $(TZ_SRC) $(INITRD)/tz.h
 	@mkdir -p $(@D)
 	$(CC) $(GUEST_CFLAGS) $(TZ_SRC) -o $@.new
 	strip $@.new && mv $@.new $@
 
-$(GUESTS)/bench: bench/guest/bench.c bench/guest/sha256.c bench/guest/sha256.h
+BENCH_SRC = bench/guest/bench.c bench/guest/lz.c bench/guest/sha256.c
+$(GUESTS)/bench: $(BENCH_SRC) bench/guest/lz.h bench/guest/sha256.h
 	@mkdir -p $(@D)
-	$(CC) $(GUEST_CFLAGS) bench/guest/bench.c bench/guest/sha256.c -o $@.new
+	$(CC) $(GUEST_CFLAGS) $(BENCH_SRC) -o $@.new
 	strip $@.new && mv $@.new $@
 
 # The smallest program there is: what fork+exec of it costs is the kernel's work alone.

@@ -21,7 +21,7 @@ help:
 	@echo "make fuzz     every fuzz target, FUZZ_SECONDS=$(FUZZ_SECONDS) each"
 	@echo "make fuzz-hostile  random code in hostile VMs, FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make fuzz-diff     emulator and translator against the machine, FUZZ_CASES=$(FUZZ_CASES) cases of each"
-	@echo "make bench    Trapeze against the bare machine, PAIRS=$(PAIRS) runs each; writes docs/benchmarks.md and a plot"
+	@echo "make bench    Trapeze against the bare machine and Xen, PAIRS=$(PAIRS) runs each; writes docs/benchmarks.md and a plot"
 	@echo "make soak     boots by the dozen, stress-ng, audits, within SOAK_SECONDS=$(SOAK_SECONDS)"
 	@echo "make iso      build/trapeze.iso (the demo, by BIOS and UEFI)"
 	@echo "make setup    packages, third-party source, guest kernel; the others call it when needed"
@@ -50,7 +50,7 @@ soak: build/stamps/setup-soak $(SETUP_STAMP)
 	B=$(B) tests/system/soak $(SOAK_SECONDS)
 
 bench: build/stamps/setup-bench $(SETUP_STAMP)
-	@$(MAKE) --no-print-directory $(B)/trapeze.elf $(B)/trapeze guests
+	@$(MAKE) --no-print-directory $(B)/trapeze.elf $(B)/trapeze guests guests/xen $(B)/count-plugin.so $(B)/rpc-client
 	B=$(B) bench/run $(PAIRS)
 
 fuzz: $(SETUP_STAMP)

@@ -6,6 +6,7 @@
 //    rounds after the first, known by nothing else having run between, are taken out again.
 //  - A user program marks a place by executing an eight-byte NOP with the displacement MARK, as tests/guests/initrd/tz.c does.
 //    Each mark prints `mark N COUNT` to the file given as out=FILE.
+//  - With all=on the instructions at every address count (bench/run, where the machine has one CPU).
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,6 +24,7 @@ static uint64_t executed;     // inline; rounds of string instructions each
 static uint64_t again;        // rounds after the first
 static uint64_t last_address; // of the last round, and `executed` before it
 static uint64_t last_executed;
+static bool all; // addresses
 static unsigned marks;
 static FILE *out;
 
@@ -74,11 +76,10 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 		size_t size = qemu_plugin_insn_size(insn);
 		uint64_t address = qemu_plugin_insn_vaddr(insn);
 
-		if (address < KERNEL_HALF) {
-			if (is_mark(code, size))
-				qemu_plugin_register_vcpu_insn_exec_cb(insn, on_mark, QEMU_PLUGIN_CB_NO_REGS, NULL);
+		if (address < KERNEL_HALF && is_mark(code, size))
+			qemu_plugin_register_vcpu_insn_exec_cb(insn, on_mark, QEMU_PLUGIN_CB_NO_REGS, NULL);
+		if (address < KERNEL_HALF && !all)
 			continue;
-		}
 		if (is_repeated(code, size))
 			qemu_plugin_register_vcpu_insn_exec_cb(insn, on_repeated, QEMU_PLUGIN_CB_NO_REGS,
 							       (void *)address);
@@ -95,9 +96,11 @@ static void on_exit_print(qemu_plugin_id_t id, void *unused)
 int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv)
 {
 	out = stderr;
-	for (int i = 0; i < argc; i++)
+	for (int i = 0; i < argc; i++) {
 		if (!strncmp(argv[i], "out=", 4))
 			out = fopen(argv[i] + 4, "w");
+		all |= !strcmp(argv[i], "all=on");
+	}
 	if (!out)
 		return 1;
 	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+# Makes the benchmark's results of what was measured. Reads lines, in any order after bench/rows:
+#   row NAME GROUP LIMIT        limit NAME MIB        (bench/rows)
+#   time SIDE ROW NS            one run's figure; the median over runs counts
+#   count SIDE ROW N            instructions per operation, likewise
+#   memory NAME BYTES           the hypervisor's own memory; the largest counts
+# SIDE is bare, trapeze or xen. A row that was not measured on a side has - there (null in JSON); one that bench/rows does not
+# know comes last, without group and limit.
+# Writes, into the folder `out`: bench.json, table (fields by blanks), table.md, memory.md, plot. Variables besides: pairs, kernel,
+# qemu, xen (versions).
+BEGIN { split("bare trapeze xen", side); sides = 3 }
+/^#/ || NF == 0 { next }
+$1 == "row" { add($2, $3, $4); next }
+$1 == "limit" { memory_limit[$2] = $3; memory_order[++memories] = $2; next }
+($1 == "time" || $1 == "count") && NF == 4 && $4 ~ /^[0-9.]+$/ {
+	add($3, "other", "-")
+	value[$1, $2, $3, ++n[$1, $2, $3]] = $4
+	met[$3] = 1
+	next
+}
+$1 == "memory" && NF == 3 && $3 ~ /^[0-9]+$/ { if ($3 > memory[$2] + 0) memory[$2] = $3; next }
+{ print "summarise: not understood: " $0 > "/dev/stderr"; bad = 1 }
+
+function add(row, g, l) {
+	if (row in group) return
+	group[row] = g; limit[row] = l; order[++rows] = row
+}
+
+# Median of all figures of KIND for SIDE and ROW; "-" when there is none.
+function median(kind, s, row,   i, j, t, v, count) {
+	count = n[kind, s, row]
+	if (!count) return "-"
+	for (i = 1; i <= count; i++) {
+		v[i] = value[kind, s, row, i] + 0
+		for (j = i; j > 1 && v[j - 1] > v[j]; j--) { t = v[j]; v[j] = v[j - 1]; v[j - 1] = t }
+	}
+	return count % 2 ? v[(count + 1) / 2] : (v[count / 2] + v[count / 2 + 1]) / 2
+}
+function ratio(a, b) { return a == "-" || b == "-" || b == 0 ? "-" : sprintf("%.2f", a / b) }
+function whole(x) { return x == "-" ? x : sprintf("%.0f", x) }
+function json(x) { return x == "-" ? "null" : x }
+function plotted(x) { return x == "-" ? "NaN" : x }
+
+END {
+	printf "{\"version\":1,\"pairs\":%d,\"kernel\":\"%s\",\"qemu\":\"%s\",\"xen\":\"%s\",\"unit\":\"ns\",\"rows\":{", pairs, kernel, qemu, xen > (out "/bench.json")
+	print "| row | bare, ns | Trapeze, ns | Xen PV, ns | Trapeze / bare | required | Xen / bare | instructions, bare | Trapeze / bare | Xen / bare |" > (out "/table.md")
+	print "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|" > (out "/table.md")
+	printf "" > (out "/table")
+	printf "" > (out "/plot")
+	for (i = 1; i <= rows; i++)
+		if (order[i] in met) put(order[i])
+	printf "},\"memory\":{" > (out "/bench.json")
+	print "| hypervisor\x27s own memory | MiB | required |\n|---|---:|---:|" > (out "/memory.md")
+	for (i = 1; i <= memories; i++)
+		if (memory_order[i] in memory) put_memory(memory_order[i])
+	print "}}" > (out "/bench.json")
+	exit bad
+}
+
+function put(row,   s, k, t, c, r, x, ic, ix, over, sep) {
+	for (s = 1; s <= sides; s++) { t[side[s]] = median("time", side[s], row); c[side[s]] = median("count", side[s], row) }
+	r = ratio(t["trapeze"], t["bare"]); x = ratio(t["xen"], t["bare"])
+	ic = ratio(c["trapeze"], c["bare"]); ix = ratio(c["xen"], c["bare"])
+	over = r != "-" && limit[row] != "-" && r + 0 > limit[row] + 0
+	overs += over
+	printf "%s\n\"%s\":{\"group\":\"%s\",\"bare\":%s,\"trapeze\":%s,\"xen\":%s,\"ratio\":%s,\"xen_ratio\":%s,\"limit\":%s,\"over\":%s,", put_before++ ? "," : "", row, group[row],
+		json(whole(t["bare"])), json(whole(t["trapeze"])), json(whole(t["xen"])), json(r), json(x), json(limit[row]), over ? "true" : "false" > (out "/bench.json")
+	printf "\"instructions\":{\"bare\":%s,\"trapeze\":%s,\"xen\":%s,\"ratio\":%s,\"xen_ratio\":%s}}",
+		json(whole(c["bare"])), json(whole(c["trapeze"])), json(whole(c["xen"])), json(ic), json(ix) > (out "/bench.json")
+	printf "| %s | %s | %s | %s | %s | %s%s | %s | %s | %s | %s |\n", row, whole(t["bare"]), whole(t["trapeze"]), whole(t["xen"]), over ? "**" r "**" : r,
+		limit[row], over ? " (over)" : "", x, whole(c["bare"]), ic, ix > (out "/table.md")
+	print row, whole(t["bare"]), whole(t["trapeze"]), whole(t["xen"]), r, limit[row], over ? "over" : "-", x, whole(c["bare"]), ic, ix > (out "/table")
+	if (group[row] != last_group) { if (last_group != "") at++; last_group = group[row] } # a gap between groups
+	print at++, row, group[row], plotted(r), plotted(x), plotted(limit[row]), plotted(ic), plotted(ix) > (out "/plot")
+}
+
+function put_memory(name,   mib, over) {
+	mib = sprintf("%.1f", memory[name] / 1048576)
+	over = memory_limit[name] != "-" && memory[name] > memory_limit[name] * 1048576
+	printf "%s\n\"%s\":{\"bytes\":%d,\"limit_mib\":%s,\"over\":%s}", memory_before++ ? "," : "", name, memory[name], json(memory_limit[name]), over ? "true" : "false" > (out "/bench.json")
+	printf "| %s | %s | %s%s |\n", name, over ? "**" mib "**" : mib, memory_limit[name], over ? " (over)" : "" > (out "/memory.md")
+}
