@@ -96,6 +96,7 @@ struct vcpu {
 	unsigned cr3_next; // where the gate's list of roots gets its next entry
 	struct exit_counter exits[EXIT_REASONS];
 	u64 crossings, emulated, callouts, injected;
+	bool stress_armed; // the stress mode compares at the next entry
 	u64 fast_stores; // executed by fast_store(), not in emulated
 	enum exit_reason last_exit;
 	u64 exit_tsc; // when the last exit arrived in the hypervisor world, 0: accounted or none

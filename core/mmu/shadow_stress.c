@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The stress mode (mmu.stress=1): an emulated machine hides stale TLB entries, so this looks for them in the shadow itself.
-// Before each entry of a guest everything reachable from its root is copied; before the next, each entry of those tables
+// The stress mode (mmu.stress=N): an emulated machine hides stale TLB entries, so this looks for them in the shadow itself.
+// Before an entry of a guest everything reachable from its root is copied; before the next, each entry of those tables
 // that has lost a right since must be covered by a flush that was announced through the port in between.
 //
 // Invariant: what the machine can have cached at an exit is what was reachable from the root at the entry before, or has been

@@ -2,8 +2,9 @@
 # Boots through the script of programs with the hypervisor watching itself; a violation panics. One audits the shadow tables at each
 # CR3 load that reaches the hypervisor, one demands that each right which the shadow takes away was announced to the flush port.
 . "$(dirname "$0")/../system/lib.sh"
-for knob in mmu.audit mmu.stress; do
-	trapeze_boot "$WORK/$knob.log" 3000 "$(vm_file audit script)" --stats "$WORK/$knob.json" --hv-arg $knob=1 --hv-arg check=1 -v
+for setting in mmu.audit=1 mmu.stress=16; do
+	knob=${setting%=*}
+	trapeze_boot "$WORK/$knob.log" 3000 "$(vm_file audit script)" --stats "$WORK/$knob.json" --hv-arg $setting --hv-arg check=1 -v
 	equal "$knob: exit status" $? 0
 	equal "$knob: checks failed" "$(tr -d '\r' <"$WORK/$knob.log" | sed -nE 's/^TZ-DONE [0-9]+ ([0-9]+)$/\1/p')" 0
 	grep -ahoE '(stress|integrity): .*' "$WORK/$knob.log" "$WORK/$knob.log.err" 2>/dev/null | sed "s/^/# $knob: /"
