@@ -7,6 +7,6 @@ for setting in mmu.audit=1 mmu.stress=16; do
 	trapeze_boot "$WORK/$knob.log" 3000 "$(vm_file audit script)" --stats "$WORK/$knob.json" --hv-arg $setting --hv-arg check=1 -v
 	equal "$knob: exit status" $? 0
 	equal "$knob: checks failed" "$(tr -d '\r' <"$WORK/$knob.log" | sed -nE 's/^TZ-DONE [0-9]+ ([0-9]+)$/\1/p')" 0
-	grep -ahoE '(stress|integrity): .*' "$WORK/$knob.log" "$WORK/$knob.log.err" 2>/dev/null | sed "s/^/# $knob: /"
+	grep -ahoE '(stress|integrity): [0-9].*' "$WORK/$knob.log" "$WORK/$knob.log.err" 2>/dev/null | sed "s/^/# $knob: /"
 done
 finish
