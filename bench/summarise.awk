@@ -57,7 +57,7 @@ END {
 	exit bad
 }
 
-function put(row,   s, k, t, c, r, x, ic, ix, over, sep) {
+function put(row,   s, k, t, c, r, x, ic, ix, over, first) {
 	for (s = 1; s <= sides; s++) { t[side[s]] = median("time", side[s], row); c[side[s]] = median("count", side[s], row) }
 	r = ratio(t["trapeze"], t["bare"]); x = ratio(t["xen"], t["bare"])
 	ic = ratio(c["trapeze"], c["bare"]); ix = ratio(c["xen"], c["bare"])
@@ -70,8 +70,10 @@ function put(row,   s, k, t, c, r, x, ic, ix, over, sep) {
 	printf "| %s | %s | %s | %s | %s | %s%s | %s | %s | %s | %s |\n", row, whole(t["bare"]), whole(t["trapeze"]), whole(t["xen"]), over ? "**" r "**" : r,
 		limit[row], over ? " (over)" : "", x, whole(c["bare"]), ic, ix > (out "/table.md")
 	print row, whole(t["bare"]), whole(t["trapeze"]), whole(t["xen"]), r, limit[row], over ? "over" : "-", x, whole(c["bare"]), ic, ix > (out "/table")
-	if (group[row] != last_group) { if (last_group != "") at++; last_group = group[row] } # a gap between groups
-	print at++, row, group[row], plotted(r), plotted(x), plotted(limit[row]), plotted(ic), plotted(ix) > (out "/plot")
+	first = group[row] != last_group ? group[row] : "-"
+	last_group = group[row]
+	if (first != "-" && at) at++ # a gap between groups
+	print at++, row, first, plotted(r), plotted(x), plotted(limit[row]), plotted(ic), plotted(ix) > (out "/plot")
 }
 
 function put_memory(name,   mib, over) {
