@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define TOKENS_MAX 65536
-#define REPLY_SECONDS 30
+#define REPLY_SECONDS 30 // or $TRAPEZE_REPLY_SECONDS
 
 #define OPTIONS_MAX 16
 
@@ -131,10 +131,43 @@ bool option_seconds(const char *verb, const char *option, const char *text, u64 
 	return true;
 }
 
+static long reply_seconds(void)
+{
+	const char *text = getenv("TRAPEZE_REPLY_SECONDS");
+	long n = text ? strtol(text, NULL, 10) : 0;
+
+	return n > 0 && n < 1000000 ? n : REPLY_SECONDS;
+}
+
+bool client_no_reply(ssize_t n)
+{
+	if (!n)
+		return complain("the machine ended or hung up before it answered");
+	if (errno == EAGAIN || errno == EWOULDBLOCK)
+		return complain("no reply from the machine for %ld s", reply_seconds());
+	return complain("no reply from the machine: %s", strerror(errno));
+}
+
+bool client_send(int fd, const char *data, size_t n)
+{
+	while (n) {
+		ssize_t sent = send(fd, data, n, MSG_NOSIGNAL);
+
+		if (sent < 0 && errno == EINTR)
+			continue;
+		if (sent < 0 && errno == EPIPE)
+			return true; // it may have answered and hung up: the reader will see
+		if (sent <= 0)
+			return client_no_reply(-1);
+		data += sent, n -= (size_t)sent;
+	}
+	return true;
+}
+
 int client_connect(const char *path)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
-	struct timeval limit = {.tv_sec = REPLY_SECONDS};
+	struct timeval limit = {.tv_sec = reply_seconds()};
 	int fd;
 
 	if (strlen(path) >= sizeof(a.sun_path)) {
@@ -143,13 +176,16 @@ int client_connect(const char *path)
 	}
 	strcpy(a.sun_path, path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0) {
+		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)); // of connecting, too
+	}
 	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a))) {
-		complain("%s: %s", path, strerror(errno));
+		complain("%s: %s", path, errno == EAGAIN ? "nobody answers" : strerror(errno));
 		if (fd >= 0)
 			close(fd);
 		return -1;
 	}
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	return fd;
 }
 
@@ -161,7 +197,7 @@ static bool read_line(int fd, struct bytes *line)
 		ssize_t n = recv(fd, buf, sizeof(buf), 0);
 
 		if (n <= 0)
-			return complain("no reply from the machine");
+			return client_no_reply(n);
 		bytes_add(line, buf, (size_t)n);
 		char *nl = memchr(line->data, '\n', line->len);
 
@@ -208,8 +244,7 @@ bool client_call_params(struct client *c, const char *method, const char *params
 	}
 	bytes_printf(&line, "}\n");
 	bytes_drop(&c->reply, c->reply.len);
-	bool ok = write_all(fd, line.data, line.len) ? read_line(fd, &c->reply)
-						     : complain("%s: %s", c->socket, strerror(errno));
+	bool ok = client_send(fd, line.data, line.len) && read_line(fd, &c->reply);
 
 	close(fd);
 	bytes_free(&line);

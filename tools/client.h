@@ -3,6 +3,8 @@
 #ifndef TOOLS_CLIENT_H
 #define TOOLS_CLIENT_H
 
+#include <sys/types.h>
+
 #include "base/json.h"
 #include "tools/tool.h"
 
@@ -39,6 +41,9 @@ bool option_seconds(const char *verb, const char *option, const char *text, u64 
 const char *client_vm(struct client *c, const char *arg, char *buf, size_t size);
 // A connection to the control socket, -1 after a complaint.
 int client_connect(const char *path);
+// All of it; false, after a complaint, when nothing is taken for as long as one waits for a reply.
+bool client_send(int fd, const char *data, size_t n);
+bool client_no_reply(ssize_t n); // complains: a recv() returned n
 // Sends a request and waits for its reply. `vm` adds {"vm":...}; NULL: none. False after a complaint.
 bool client_call(struct client *c, const char *method, const char *vm, struct json_value *result);
 bool client_call_params(struct client *c, const char *method, const char *params, size_t n, struct json_value *result);

@@ -90,7 +90,7 @@ static bool next_reply(struct wire *w, struct json_value *result)
 		ssize_t n = read(w->fd, buf, sizeof(buf));
 
 		if (n <= 0)
-			return complain("no reply from the machine");
+			return client_no_reply(n);
 		bytes_add(&w->in, buf, (size_t)n);
 	}
 	bytes_drop(&line, line.len);
@@ -117,7 +117,7 @@ static bool send_piece(struct wire *w, u64 id, const struct bytes *bundle, size_
 		     (unsigned long long)id, offset);
 	add_base64(&line, (const u8 *)bundle->data + offset, n);
 	bytes_printf(&line, "\"}}\n");
-	bool ok = write_all(w->fd, line.data, line.len) || complain("create: %s", strerror(errno));
+	bool ok = client_send(w->fd, line.data, line.len);
 
 	bytes_free(&line);
 	return ok;

@@ -126,13 +126,15 @@ static bool serial_pairs(int ours[PORTS], int theirs[PORTS])
 }
 
 // In the child. The pipe closes by itself when exec works; else it carries errno.
-static void exec_qemu(const struct args *a, const int port_fd[PORTS], int stderr_fd, int fail_fd)
+static void exec_qemu(pid_t command, const struct args *a, const int port_fd[PORTS], int stderr_fd, int fail_fd)
 {
 	const char *program = getenv("TRAPEZE_QEMU");
 	int null = open("/dev/null", O_RDWR);
 	sigset_t none;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != command)
+		_exit(127); // it was killed before that
 	setpgid(0, 0); // the terminal's Ctrl-C is ours to handle
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -154,9 +156,11 @@ static int spawn(struct qemu *q, const struct args *a, const int port_fd[PORTS])
 
 	if (pipe2(errors, O_CLOEXEC) || pipe2(failed, O_CLOEXEC))
 		return errno;
+	pid_t command = getpid();
+
 	q->pid = fork();
 	if (!q->pid)
-		exec_qemu(a, port_fd, errors[1], failed[1]);
+		exec_qemu(command, a, port_fd, errors[1], failed[1]);
 	if (q->pid < 0) {
 		err = errno;
 		q->pid = 0;
@@ -235,6 +239,19 @@ void qemu_signal(struct qemu *q, int sig)
 		kill(q->pid, sig);
 }
 
+void qemu_loaded(struct qemu *q)
+{
+	if (!q->dir)
+		return;
+	char *bundle = xprintf("%s/bundle", q->dir);
+
+	unlink(bundle);
+	rmdir(q->dir);
+	free(bundle);
+	free(q->dir);
+	q->dir = NULL;
+}
+
 void qemu_cleanup(struct qemu *q)
 {
 	if (q->pid) {
@@ -246,13 +263,5 @@ void qemu_cleanup(struct qemu *q)
 		close(q->log_fd);
 	if (q->stderr_fd >= 0)
 		close(q->stderr_fd);
-	if (q->dir) {
-		char *bundle = xprintf("%s/bundle", q->dir);
-
-		unlink(bundle);
-		rmdir(q->dir);
-		free(bundle);
-		free(q->dir);
-		q->dir = NULL;
-	}
+	qemu_loaded(q);
 }

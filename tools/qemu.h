@@ -23,6 +23,8 @@ int qemu_start(struct qemu *q, const struct run_options *o, const struct vm_file
 // Collects the process if it has ended; true then.
 bool qemu_ended(struct qemu *q);
 void qemu_signal(struct qemu *q, int sig);
+// It runs, so what it was started with is read: the folder goes already, lest it stays if we are killed.
+void qemu_loaded(struct qemu *q);
 // Ends it if need be and removes the folder.
 void qemu_cleanup(struct qemu *q);
 

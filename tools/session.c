@@ -101,6 +101,13 @@ void session_ask_stats(struct session *s)
 
 // ---- notifications ----
 
+static void came_alive(struct session *s)
+{
+	if (!s->alive)
+		qemu_loaded(&s->qemu);
+	s->alive = true;
+}
+
 struct session_vm *session_find_vm(struct session *s, const char *name)
 {
 	for (unsigned i = 0; i < s->vms; i++)
@@ -228,7 +235,7 @@ static void on_note(void *arg, const char *method, struct json_value params, con
 {
 	struct session *s = arg;
 
-	s->alive = true;
+	came_alive(s);
 	if (!strcmp(method, TZ_N_CONSOLE))
 		note_console(s, params);
 	else if (!strcmp(method, TZ_N_VM_ENDED))
@@ -275,7 +282,7 @@ static void log_line(struct session *s)
 
 static void take_log(struct session *s, const char *bytes, size_t n)
 {
-	s->alive = true;
+	came_alive(s);
 	bytes_add(&s->log, bytes, n);
 	if (s->log.len > LOG_TAIL)
 		bytes_drop(&s->log, s->log.len - LOG_TAIL);

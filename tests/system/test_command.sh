@@ -341,11 +341,60 @@ status control/console-unknown 1 "$T" console nobody
 	sleep 1
 ) | timeout 2 "$T" console a >out 2>err # it stays when its input ends
 same control/console "typed $(printf %0300d 0)" "$(cat out)"
+# Names that nobody can have, clients by the dozen, one that says nothing.
+status control/long-name 1 "$T" destroy "$(printf %05000d 0)"
+same control/long-name-one-line 1 "$(wc -l <err)"
+status control/longer-than-a-line 1 "$T" destroy "$(printf %070000d 0)"
+same control/longer-than-a-line-one-line 1 "$(wc -l <err)"
+i=0
+while [ $i -lt 20 ]; do
+	"$T" list >many.$i 2>&1 &
+	many="${many:-} $!"
+	i=$((i + 1))
+done
+"$B/rpc-client" sock </dev/null >/dev/null 2>&1
+failed=0
+for p in $many; do wait "$p" || failed=$((failed + 1)); done
+same control/clients-at-once 0 "$failed"
+same control/clients-at-once-answers 20 "$(cat many.* | grep -c '^a  *1 ')"
 status control/destroy 0 "$T" destroy a
 wait $pid
 same control/destroyed-status 0 $?
 if [ -e sock ]; then not_ok control/socket-removed "still there"; else ok control/socket-removed; fi
 status control/gone 1 "$T" list
+
+# ---- a machine that does not answer, one that was killed
+
+# Starts one that hears and says nothing once it is asked for statistics.
+FAKE_QEMU=deaf "$T" run --control sock --timeout 60 a.xl >run.out 2>run.err </dev/null &
+pid=$!
+n=0
+while ! "$T" list >/dev/null 2>&1 && [ $n -lt 100 ]; do
+	sleep 0.1
+	n=$((n + 1))
+done
+TRAPEZE_REPLY_SECONDS=1
+export TRAPEZE_REPLY_SECONDS
+status control/deaf 1 "$T" stats
+has control/deaf-says '^trapeze: no reply from the machine for 1 s$' err
+status control/deaf-list 1 "$T" list
+same control/deaf-list-one-line 1 "$(wc -l <err)"
+status control/deaf-create 1 "$T" create a.xl
+same control/deaf-create-one-line 1 "$(wc -l <err)"
+read -r child </proc/$pid/task/$pid/children
+same killed/folder-is-gone-already '' "$(ls tmp)"
+kill -9 $pid
+wait $pid 2>/dev/null
+n=0
+while kill -0 "$child" 2>/dev/null && [ $n -lt 50 ]; do
+	sleep 0.1
+	n=$((n + 1))
+done
+if [ -n "$child" ] && ! kill -0 "$child" 2>/dev/null; then ok killed/no-qemu-left; else not_ok killed/no-qemu-left "process '$child'"; fi
+status killed/list 1 "$T" list
+has killed/list-says '^trapeze: .*/sock: Connection refused$' err
+FAKE_QEMU=poweroff "$T" run --control sock a.xl >out 2>err </dev/null
+same killed/socket-is-used-again 0 $?
 
 echo "$(wc -l <failures) failed"
 [ ! -s failures ]

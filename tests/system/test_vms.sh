@@ -190,6 +190,12 @@ preserve() {
 	says "preserve: not to be paused" 1 pause keep
 	says "preserve: nor shut down" 1 shutdown keep
 	says "preserve: its name is taken" 1 create "$WORK/keep.cfg"
+	console_start "$WORK/top.log" script -qefc "stty cols 120; $B/trapeze top -d 0.2 --control $socket" /dev/null
+	shown "top" 'keep +crashed .*8192 '
+	shown "top, the next table" 'other +running '
+	console_type q
+	console_end 20
+	equal "prompt: q ends top" $? 0
 	before=$(number free_bytes)
 	says "preserve: destroy" 0 destroy keep
 	equal "preserve: destroyed" "$(state_of keep)" ""
@@ -215,7 +221,8 @@ preserve() {
 # ---- VMs that do not fit
 
 shortage() {
-	local log=$WORK/shortage.log free less refused=0
+	local log=$WORK/shortage.log free less refused=0 long
+	long=$(printf '%063d' 0 | tr 0 n)
 	start "$log" --memory 96M --timeout 200 --stats "$WORK/shortage.json" "$(small first e)" "$(small second s 66)"
 	await "$log" '^first\| TZ-ECHO' 60 || not_ok "shortage: the first runs" "it does not"
 	has "shortage: the second is refused" "$log.err" '^trapeze: VM second crashed: not enough machine memory: 66 MiB and .* left$'
@@ -227,16 +234,32 @@ shortage() {
 	done
 	equal "shortage: later ones are refused" $refused 4
 	equal "shortage: and leave nothing" "$(number free_bytes)" "$free"
-	says "shortage: a smaller one runs" 0 create -q "$(small third s)"
+	says "shortage: a smaller one runs" 0 create -q "$(small "$long" s)"
+	says "shortage: under a name of 63 bytes" 0 list "$long"
+	has "shortage: which is shown" "$WORK/out" "^$long +[0-9]+ +4 "
+	await "$log" "^$long\| TZ-SLEEP" 30 || not_ok "shortage: it speaks" "no line of it"
 	printf 'name = "bad"\nkernel = "%s"\n' "$PWD/Makefile" >"$WORK/bad.cfg"
 	says "shortage: a bad file" 2 create "$WORK/bad.cfg"
 	call console_input '{"vm":"first","data":"alive\n"}' >/dev/null
 	if await "$log" '^first\| alive' 30; then ok "shortage: the first goes on"; else not_ok "shortage: the first goes on" "no answer"; fi
-	for name in first third; do says "shortage: $name ends" 0 destroy $name; done
+	for name in first "$long"; do says "shortage: ${name:0:5} ends" 0 destroy "$name"; done
 	wait "$run"
 	equal "shortage: status" $? 10
 	has "shortage: the refused one is in the statistics" "$WORK/shortage.json" '"name":"second",.*"how":"crash","reason":"not enough machine memory'
 	rm -f "$socket"
+}
+
+# ---- a machine of 64 GiB, most of which nobody touches
+
+large() {
+	local log=$WORK/large.log bytes
+	printf '\004' | timeout -k 5 100 "$B/trapeze" run --timeout 80 --memory 64G --machine-arg -machine --machine-arg memory-backend=r --machine-arg -object \
+		--machine-arg memory-backend-ram,id=r,size=64G,reserve=off --stats "$WORK/large.json" "$(small large e)" >"$log" 2>"$log.err"
+	equal "large: status" $? 1 # a lone VM that writes 0 to port 0xf4
+	has "large: the VM runs" "$log" '^TZ-ECHO'
+	has "large: memory" "$WORK/large.json" '"memory_bytes":687[0-9]{8},'
+	bytes=$(sed -n 's/.*"hypervisor_bytes":\([0-9]*\).*/\1/p' "$WORK/large.json")
+	if [ "${bytes:-999999999}" -lt $((16 << 20)) ]; then ok "large: what the hypervisor keeps"; else not_ok "large: what the hypervisor keeps" "$bytes bytes"; fi
 }
 
 four
@@ -244,4 +267,5 @@ commands
 prompt
 preserve
 shortage
+large
 finish
