@@ -280,7 +280,8 @@ static void port_set_xmm(void *ctx, unsigned reg, const u8 in[16])
 }
 
 // The last page of the translation cache: executable where it is mapped for the guest, written through our own map.
-static enum emul_result port_native(void *ctx, const u8 *code, unsigned len, void *operand, u64 *flags, struct x86_fault *fault)
+static enum emul_result port_native(void *ctx, const u8 *code, unsigned len, void *operand, u64 *gpr, u64 *flags,
+				    struct x86_fault *fault)
 {
 	struct vcpu *v = ctx;
 	u64 last = v->vm->cache.code_pages - 1, vector, f = (*flags & RFL_ARITH) | RFL_FIXED;
@@ -288,7 +289,7 @@ static enum emul_result port_native(void *ctx, const u8 *code, unsigned len, voi
 
 	memset(page, 0xc3, 2 * 16); // ret, and nothing of an earlier one
 	memcpy(page, code, len);
-	vector = fpu_run(GATE_TC + (last << PAGE_SHIFT), operand, &f);
+	vector = fpu_run(GATE_TC + (last << PAGE_SHIFT), operand, &f, gpr);
 	if (vector != ~0ull) {
 		*fault = (struct x86_fault){.vector = (u8)vector, .has_error = vector_has_error_code((unsigned)vector)}; // #GP(0): LDMXCSR
 		return EMUL_FAULT;

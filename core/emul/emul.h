@@ -58,9 +58,10 @@ struct emul_ports {
 	// FPU, MMX and SSE registers live in the machine while a guest runs. May be NULL: then such instructions are unsupported.
 	void (*get_xmm)(void *ctx, unsigned reg, u8 out[16]);
 	void (*set_xmm)(void *ctx, unsigned reg, const u8 in[16]);
-	// Has the machine execute one FPU, MMX or SSE instruction in 64-bit mode, its memory operand at [RAX] = operand, other
-	// general registers untouched. *flags goes in and out. EMUL_FAULT: what it raised. May be NULL, as above.
-	enum emul_result (*native)(void *ctx, const u8 *code, unsigned len, void *operand, u64 *flags, struct x86_fault *fault);
+	// Has the machine execute one FPU, MMX or SSE instruction in 64-bit mode, its memory operand at [RAX] = operand, its general
+	// register RCX = *gpr, others untouched. *gpr and *flags go in and out. EMUL_FAULT: what it raised. May be NULL, as above.
+	enum emul_result (*native)(void *ctx, const u8 *code, unsigned len, void *operand, u64 *gpr, u64 *flags,
+				   struct x86_fault *fault);
 };
 
 struct emul {

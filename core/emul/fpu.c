@@ -3,19 +3,25 @@
 // the instruction is encoded anew with its memory operand at [RAX], a buffer of ours, filled before and written back after.
 // What it raises there (#MF, #XM, #UD) is the guest's.
 //
-// Not covered: VEX and EVEX encodings (XSAVE is not offered to guests), general registers as operands (but FNSTSW AX).
+// A general register that is an operand becomes RCX there.
+//
+// Not covered: VEX and EVEX encodings (XSAVE is not offered to guests), PCMPESTRI and PCMPESTRM (two lengths in registers) and the
+// byte-masked stores.
 #include "core/emul/internal.h"
 
 #include "base/string.h"
 
 #define FPU_OPERAND_MAX 512
 #define ACCESS_MAX 64u // of the memory ports
+#define REX_B 1
+#define REX_X 2
+#define REX_R 4
 #define IS_PREFIX_KEPT(b) ((b) == 0x66 || (b) == 0xf2 || (b) == 0xf3)
 
 struct fpu_insn {
 	u8 code[16];
 	unsigned len;
-	int memory; // operand, -1: none
+	int memory, gpr; // operands, -1: none
 	bool x87;
 };
 
@@ -42,14 +48,13 @@ static bool known(const struct emu *x, struct fpu_insn *f)
 	}
 }
 
-// Operands: FPU registers, immediates and at most one in memory. String comparisons have general registers that are not seen.
+// Operands: FPU registers, immediates, at most one in memory and one general register. Comparisons of strings with lengths have two
+// more that are not seen.
 static bool simple(const struct emu *x, struct fpu_insn *f)
 {
 	switch (x->in.d.mnemonic) {
 	case ZYDIS_MNEMONIC_PCMPESTRI:
 	case ZYDIS_MNEMONIC_PCMPESTRM:
-	case ZYDIS_MNEMONIC_PCMPISTRI:
-	case ZYDIS_MNEMONIC_PCMPISTRM:
 	case ZYDIS_MNEMONIC_MASKMOVQ:
 	case ZYDIS_MNEMONIC_MASKMOVDQU:
 	case ZYDIS_MNEMONIC_FXSAVE64:
@@ -58,7 +63,7 @@ static bool simple(const struct emu *x, struct fpu_insn *f)
 	default:
 		break;
 	}
-	f->memory = -1;
+	f->memory = f->gpr = -1;
 	for (unsigned i = 0; i < x->in.d.operand_count_visible; i++) {
 		const ZydisDecodedOperand *o = &x->in.op[i];
 
@@ -66,6 +71,8 @@ static bool simple(const struct emu *x, struct fpu_insn *f)
 			f->memory = (int)i;
 		else if (o->type == ZYDIS_OPERAND_TYPE_MEMORY)
 			return false;
+		else if (o->type == ZYDIS_OPERAND_TYPE_REGISTER && insn_gpr_number(o->reg.value) >= 0 && f->gpr < 0)
+			f->gpr = (int)i;
 		else if (o->type == ZYDIS_OPERAND_TYPE_REGISTER && insn_gpr_number(o->reg.value) >= 0)
 			return false;
 	}
@@ -77,25 +84,44 @@ static void add(struct fpu_insn *f, u8 byte)
 	f->code[f->len++] = byte;
 }
 
-// Prefixes that select the instruction, REX without its address bits, opcode, ModRM, immediates of a byte each.
+// ModRM and REX with their operands replaced: memory by [RAX], a general register by RCX.
+static void replace(const struct emu *x, const struct fpu_insn *f, u8 *modrm, u8 *rex)
+{
+	if (f->memory >= 0) {
+		*modrm &= 0x38;
+		*rex &= (u8) ~(REX_B | REX_X);
+	}
+	if (f->gpr >= 0 && x->in.op[f->gpr].encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG) {
+		*modrm = (u8)((*modrm & ~0x38) | R_RCX << 3);
+		*rex &= (u8)~REX_R;
+	} else if (f->gpr >= 0) {
+		*modrm = (u8)((*modrm & ~7) | R_RCX);
+		*rex &= (u8)~REX_B;
+	}
+}
+
+// Prefixes that select the instruction, REX, opcode, ModRM, immediates of a byte each.
 static void encode(const struct emu *x, struct fpu_insn *f)
 {
 	const ZydisDecodedInstruction *d = &x->in.d;
-	unsigned at = d->raw.prefix_count, modrm = d->attributes & ZYDIS_ATTRIB_HAS_MODRM ? d->raw.modrm.offset : x->in.length;
+	bool has_modrm = d->attributes & ZYDIS_ATTRIB_HAS_MODRM, has_rex = d->attributes & ZYDIS_ATTRIB_HAS_REX;
+	unsigned at = d->raw.prefix_count, end = has_modrm ? d->raw.modrm.offset : x->in.length;
+	u8 modrm = has_modrm ? x->in.bytes[end] : 0, rex = has_rex ? x->in.bytes[d->raw.rex.offset] : 0;
 
+	replace(x, f, &modrm, &rex);
 	for (unsigned i = 0; i < at; i++)
 		if (IS_PREFIX_KEPT(x->in.bytes[i]) && !f->x87)
 			add(f, x->in.bytes[i]);
 	if (f->x87 && d->operand_width == 16 && f->memory >= 0)
 		add(f, 0x66); // the small environment of FNSTENV and its kind
-	if (d->attributes & ZYDIS_ATTRIB_HAS_REX) {
+	if (has_rex) {
 		at = d->raw.rex.offset + 1u;
-		add(f, f->memory >= 0 ? x->in.bytes[at - 1] & 0xfc : x->in.bytes[at - 1]);
+		add(f, rex);
 	}
-	while (at < modrm)
+	while (at < end)
 		add(f, x->in.bytes[at++]);
-	if (modrm < x->in.length)
-		add(f, f->memory >= 0 ? x->in.bytes[modrm] & 0x38 : x->in.bytes[modrm]);
+	if (has_modrm)
+		add(f, modrm);
 	for (unsigned i = 0; i < 2; i++)
 		if (d->raw.imm[i].size)
 			add(f, x->in.bytes[d->raw.imm[i].offset]);
@@ -112,7 +138,8 @@ static bool encoded_well(const struct emu *x, const struct fpu_insn *f)
 	memset(bytes, 0xc3, sizeof(bytes));
 	memcpy(bytes, f->code, f->len);
 	return insn_decode_visible(&again, INSN_MODE_64, bytes, sizeof(bytes)) == INSN_OK && again.length == f->len &&
-	       again.d.mnemonic == x->in.d.mnemonic;
+	       again.d.mnemonic == x->in.d.mnemonic &&
+	       (f->gpr < 0 || insn_gpr_number(again.op[f->gpr].reg.value) == R_RCX);
 }
 
 static enum emul_result available(struct emu *x, const struct fpu_insn *f)
@@ -164,9 +191,9 @@ static enum emul_result store_status(struct emu *x)
 {
 	static const u8 fnstsw[] = {0xdd, 0x38}; // [rax]
 	u8 buf[16] = {0};
-	u64 flags = 0;
+	u64 flags = 0, gpr = 0;
 
-	TRY(x->p->native(x->ctx, fnstsw, sizeof(fnstsw), buf, &flags, &x->e->fault));
+	TRY(x->p->native(x->ctx, fnstsw, sizeof(fnstsw), buf, &gpr, &flags, &x->e->fault));
 	emu_gpr_set(x->cpu, R_RAX, 16, buf[0] | (u64)buf[1] << 8);
 	return EMUL_OK;
 }
@@ -174,9 +201,9 @@ static enum emul_result store_status(struct emu *x)
 enum emul_result emu_native(struct emu *x)
 {
 	u8 buf[FPU_OPERAND_MAX + 15], *operand = buf + (-(u64)buf & 15);
-	struct fpu_insn f = {.memory = -1};
+	struct fpu_insn f = {.memory = -1, .gpr = -1};
 	unsigned len, actions;
-	u64 flags = x->cpu->rflags;
+	u64 flags = x->cpu->rflags, gpr = x->cpu->gpr[R_RCX];
 
 	if (!x->p->native || x->in.d.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY || !known(x, &f))
 		return EMUL_UNSUPPORTED;
@@ -199,7 +226,13 @@ enum emul_result emu_native(struct emu *x)
 		TRY(probe_writable(x, f.memory, len));
 	if (actions & ZYDIS_OPERAND_ACTION_MASK_READ)
 		TRY(transfer(x, f.memory, operand, len, false));
-	TRY(x->p->native(x->ctx, f.code, f.len, operand, &flags, &x->e->fault));
+	if (f.gpr >= 0)
+		gpr = emu_reg_get(x->cpu, x->in.op[f.gpr].reg.value);
+	TRY(x->p->native(x->ctx, f.code, f.len, operand, &gpr, &flags, &x->e->fault));
 	x->cpu->rflags = (x->cpu->rflags & ~RFL_ARITH) | (flags & RFL_ARITH);
+	if (f.gpr >= 0 && (x->in.op[f.gpr].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
+		emu_reg_set(x->cpu, x->in.op[f.gpr].reg.value, gpr);
+	else if (x->in.d.mnemonic == ZYDIS_MNEMONIC_PCMPISTRI)
+		emu_gpr_set(x->cpu, R_RCX, 32, gpr);
 	return actions & ZYDIS_OPERAND_ACTION_MASK_WRITE ? transfer(x, f.memory, operand, len, true) : EMUL_OK;
 }

@@ -29,13 +29,16 @@
 	.endm
 
 	.text
-// u64 fpu_run(u64 code, void *operand, u64 *flags): calls the code with RAX = operand and those arithmetic flags, which come
-// back. -1: done, else the vector that it raised (trap_handle() goes on at fpu_run_raised with it in RAX).
+// u64 fpu_run(u64 code, void *operand, u64 *flags, u64 *gpr): calls the code with RAX = operand, RCX = *gpr and those arithmetic
+// flags; both come back. -1: done, else the vector that it raised (trap_handle() goes on at fpu_run_raised with it in RAX).
 	.globl fpu_run, fpu_run_raised
 	.hidden fpu_run, fpu_run_raised
 fpu_run:
 	push %rbx
+	push %r12
 	mov %rdx, %rbx
+	mov %rcx, %r12
+	mov (%r12), %rcx
 	mov %rsi, %rax
 	push (%rbx)
 	popfq
@@ -44,11 +47,14 @@ fpu_run:
 	pop (%rbx)
 	push $2
 	popfq
+	mov %rcx, (%r12)
 	mov $-1, %rax
+	pop %r12
 	pop %rbx
 	ret
 fpu_run_raised:
 	add $8, %rsp
+	pop %r12
 	pop %rbx
 	ret
 

@@ -156,7 +156,7 @@ static void w_set_xmm(void *ctx, unsigned reg, const u8 in[16])
 static u8 native[16];
 static unsigned native_len;
 
-static enum emul_result w_native(void *ctx, const u8 *code, unsigned len, void *operand, u64 *flags, struct x86_fault *f)
+static enum emul_result w_native(void *ctx, const u8 *code, unsigned len, void *operand, u64 *gpr, u64 *flags, struct x86_fault *f)
 {
 	assert_in_range(len, 1, sizeof(native));
 	memcpy(native, code, len);
@@ -675,6 +675,9 @@ static void test_native_encoding(void **state)
 	NATIVE("\xf2\x0f\x78\xca\x05\x07", "\xf2\x0f\x78\xca\x05\x07"); // insertq $7, $5, %xmm2, %xmm1
 	NATIVE("\xd8\x43\x08", "\xd8\x00");                             // fadds 8(%rbx)
 	NATIVE("\xd9\xe8", "\xd9\xe8");                                 // fld1
+	NATIVE("\xf2\x0f\x2c\x03", "\xf2\x0f\x2c\x08");             // cvttsd2si (%rbx), %eax: general registers become RCX
+	NATIVE("\x66\x44\x0f\xd7\xc9", "\x66\x40\x0f\xd7\xc9");     // pmovmskb %xmm1, %r9d
+	NATIVE("\x66\x41\x0f\xc4\xd1\x03", "\x66\x40\x0f\xc4\xd1\x03"); // pinsrw $3, %r9d, %xmm2
 }
 
 static void test_escalation(void **state)
