@@ -66,15 +66,15 @@ static bool simple(const struct emu *x, struct fpu_insn *f)
 	f->memory = f->gpr = -1;
 	for (unsigned i = 0; i < x->in.d.operand_count_visible; i++) {
 		const ZydisDecodedOperand *o = &x->in.op[i];
+		bool memory = o->type == ZYDIS_OPERAND_TYPE_MEMORY;
+		bool general = o->type == ZYDIS_OPERAND_TYPE_REGISTER && insn_gpr_number(o->reg.value) >= 0;
 
-		if (o->type == ZYDIS_OPERAND_TYPE_MEMORY && f->memory < 0 && o->size <= FPU_OPERAND_MAX * 8)
+		if (memory ? f->memory >= 0 || o->size > FPU_OPERAND_MAX * 8 : general && f->gpr >= 0)
+			return false;
+		if (memory)
 			f->memory = (int)i;
-		else if (o->type == ZYDIS_OPERAND_TYPE_MEMORY)
-			return false;
-		else if (o->type == ZYDIS_OPERAND_TYPE_REGISTER && insn_gpr_number(o->reg.value) >= 0 && f->gpr < 0)
+		else if (general)
 			f->gpr = (int)i;
-		else if (o->type == ZYDIS_OPERAND_TYPE_REGISTER && insn_gpr_number(o->reg.value) >= 0)
-			return false;
 	}
 	return true;
 }
