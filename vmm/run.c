@@ -226,7 +226,8 @@ static bool prepare(struct vcpu *v)
 			}
 		}
 		vcpu_emulate(v);
-		if (((c->rflags & RFL_IF) && v->gate.page->pending) || unlikely(nmi_due(v)))
+		// A device that was touched (an EOI, say) may want an interrupt before the next instruction.
+		if (v->attention || ((c->rflags & RFL_IF) && v->gate.page->pending) || unlikely(nmi_due(v)))
 			return false;
 	}
 	return false;
