@@ -9,8 +9,8 @@
 //   t                prints `TZ-TRIPLE` and dies of a triple fault
 // Ends by writing 0 to port 0xf4.
 	.set INFO_CMDLINE, 16
-	.set FROM, 5 << 30 // of an emulator's instruction clock: about 5 s
-	.set TO, 10 << 30
+	.set FROM, 9 << 30 // of an emulator's instruction clock: about 10 s, for others have to come up, too
+	.set TO, 14 << 30
 	.set PIECE, 100
 	.set POLL, 20000
 	.set COM1, 0x3f8
