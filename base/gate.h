@@ -125,6 +125,7 @@ struct gate_trust {
 		u64 guest, root; // root 0: empty
 	} cr3_map[GATE_CR3_MAP]; // guest CR3 values whose root the gate may load by itself
 	u32 syscall_cs, syscall_ss; // what SYSCALL loads: vcpu_page.guest_cs and guest_ss
+	u64 cr3_exits;              // not 0: a CR3 load is the hypervisor's, whatever the list says
 };
 #endif
 #endif

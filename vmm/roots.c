@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // CR3 loads without a crossing: the gate keeps a read-only list of guest CR3 values and their shadow roots. Entries are true
-// while no root has been released; the list is empty while a CR3 load has to do more than switch roots (out-of-sync tables,
+// until their root is released; the gate does not use the list while a CR3 load has to do more than switch roots (out-of-sync tables,
 // guest without global pages, translated code in the lower half).
 #include "vmm/vm.h"
 
@@ -12,6 +12,16 @@ static void clear(struct vcpu *v)
 {
 	memset(v->gate.trust->cr3_map, 0, sizeof(v->gate.trust->cr3_map));
 	v->cr3_next = 0;
+}
+
+// One root has been released.
+static void forget(struct vcpu *v, mpn_t gone)
+{
+	struct gate_trust *t = v->gate.trust;
+
+	for (unsigned i = 0; i < GATE_CR3_MAP; i++)
+		if (t->cr3_map[i].root == gone << PAGE_SHIFT)
+			t->cr3_map[i].guest = t->cr3_map[i].root = 0;
 }
 
 static bool listed(const struct gate_trust *t, u64 cr3)
@@ -43,17 +53,18 @@ void roots_before_entry(struct vcpu *v)
 {
 	struct gate_trust *t = v->gate.trust;
 	u64 generation;
-	bool plain = shadow_roots_stand(v->vm->shadow, &generation) && !bt_has_lower(v->vm->bt);
-	bool stand = plain && (v->cpu.cr4 & CR4_PGE);
+	mpn_t gone;
+	bool plain = shadow_roots_stand(v->vm->shadow, &generation, &gone) && !bt_has_lower(v->vm->bt);
 
 	v->gate.page->invlpg_exits = !plain;
 	v->gate.page->guest_cr3 = v->cpu.cr3;
-	if (!stand || generation != v->root_generation) {
-		if (v->cr3_next || v->root_generation != generation)
+	t->cr3_exits = !plain || !(v->cpu.cr4 & CR4_PGE);
+	if (generation != v->root_generation) {
+		if (generation == v->root_generation + 1)
+			forget(v, gone);
+		else
 			clear(v);
 		v->root_generation = generation;
-		if (!stand)
-			return;
 	}
 	if (listed(t, v->cpu.cr3))
 		return;

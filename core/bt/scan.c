@@ -45,7 +45,7 @@ static u8 class_one_byte(const struct bt_insn *in)
 	case 0x8c:
 		return reg == SEG_CS || reg == SEG_SS ? BT_MOV_SEG : BT_COPY;
 	case 0x8e:
-		return reg == SEG_ES || reg == SEG_DS ? BT_COPY : BT_EMULATE;
+		return reg == SEG_CS || reg == SEG_SS || reg > SEG_GS ? BT_EMULATE : BT_COPY;
 	case 0xff:
 		return in->opsize && (reg == 2 || reg == 4) ? BT_EMULATE : class_ff(reg);
 	case 0xc6: // XABORT, XBEGIN

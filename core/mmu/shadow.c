@@ -107,15 +107,33 @@ void shadow_flush_all(struct shadow *s)
 	s->ports->flush(s->ctx, VA_ALL);
 }
 
+// What hangs below other roots too (the kernel's half) is linked at once: a fault for each entry saved.
+static void link_shared(struct shadow *s, struct table *root, const u64 *guest)
+{
+	for (unsigned slot = 0; slot < SLOTS; slot++) {
+		u64 e = guest[slot];
+		struct table *child;
+
+		if (!(e & PTE_P) || !(e & PTE_A) || slot == GATE_SLOT || (e & walk_reserved(s, s->nx, e, 4)))
+			continue;
+		child = table_find(s, entry_ppn(e, 4), 3, false);
+		if (child && !child->multi && child->va == (u64)slot << level_shift(4))
+			table_link(s, root, slot, child, sync_upper_rights(e, 4));
+	}
+}
+
 enum status shadow_load(struct shadow *s, u64 guest_cr3, mpn_t *root)
 {
 	ppn_t ppn = (guest_cr3 & PTE_ADDR) >> PAGE_SHIFT;
+	const u64 *guest = frame_of(s, ppn) ? walk_table(s, ppn) : NULL;
 	struct table *t;
+	bool fresh;
 
-	if (!frame_of(s, ppn) || !walk_table(s, ppn))
+	if (!guest)
 		return ST_RANGE;
 	t = table_find(s, ppn, 4, false);
-	if (!t) {
+	fresh = !t;
+	if (fresh) {
 		if (!table_reserve(s, 1))
 			return ST_NOMEM;
 		t = table_get(s, ppn, 4, false);
@@ -123,6 +141,8 @@ enum status shadow_load(struct shadow *s, u64 guest_cr3, mpn_t *root)
 	table_used(s, t);
 	table_in_use(s, t);
 	oos_sync(s, true);
+	if (fresh)
+		link_shared(s, t, guest);
 	s->current = table_index(s, t);
 	*root = t->mpn;
 	return ST_OK;
@@ -133,9 +153,10 @@ bool shadow_in_sync(const struct shadow *s)
 	return !s->oos_count;
 }
 
-bool shadow_roots_stand(const struct shadow *s, u64 *generation)
+bool shadow_roots_stand(const struct shadow *s, u64 *generation, mpn_t *last_gone)
 {
 	*generation = s->roots_gone;
+	*last_gone = s->root_gone;
 	return !s->oos_count;
 }
 

@@ -94,8 +94,8 @@ enum shadow_result shadow_fault(struct shadow *s, const struct mmu_mode *m, u64 
 // CR3 load is a sync point.
 enum status shadow_load(struct shadow *s, u64 guest_cr3, mpn_t *root) MUST_CHECK;
 // May the gate switch between roots by itself? Not while anything waits for a sync point. *generation changes when a root
-// is released: addresses of roots kept elsewhere are void then.
-bool shadow_roots_stand(const struct shadow *s, u64 *generation);
+// is released: addresses of roots kept elsewhere are void then, or if it changed by one that of *last_gone alone.
+bool shadow_roots_stand(const struct shadow *s, u64 *generation, mpn_t *last_gone);
 // INVLPG: everything is brought in, so that the next has nothing to do.
 void shadow_invlpg(struct shadow *s);
 // True: nothing is out of sync, INVLPG has nothing to do.

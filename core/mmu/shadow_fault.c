@@ -72,6 +72,8 @@ static enum shadow_result fault_fill(struct shadow *s, const struct guest_walk *
 	while (t->level > 1)
 		t = fault_descend(s, t, w, va);
 	guest = t->direct ? NULL : walk_table(s, t->ppn);
+	if (t->unsynced && (error & PF_U)) // the row is over: user code runs
+		oos_end(s, t);
 	if (!sync_leaf(s, t, slot, guest))
 		return SHADOW_EMULATE;
 	fault_prefetch(s, t, slot, guest);

@@ -52,10 +52,14 @@ void oos_end(struct shadow *s, struct table *t)
 		table_mark(s, t);
 }
 
-// Does this write go on taking rights away, at another entry than the last one?
+// Does this write go on with what the last ones did: taking rights away, or filling the entry after the last one?
 static bool oos_worth(const struct shadow *s, const struct table *t, u64 gpa)
 {
-	return t->uses == s->uses && t->zaps >= s->oos_after && t->last_zap != gpa / sizeof(u64) % SLOTS;
+	unsigned slot = gpa / sizeof(u64) % SLOTS;
+
+	if (t->uses != s->uses || t->row < s->oos_after)
+		return false;
+	return t->row_fills ? slot == t->last_leaf + 1u : slot != t->last_leaf;
 }
 
 bool oos_start(struct shadow *s, struct frame *f, u64 gpa)

@@ -76,13 +76,14 @@ struct table {
 	bool multi;             // mapped at more than one address
 	bool markers;           // absent entries of the guest are ENTRY_MARKER
 	u8 unsynced;            // writable by the guest: 1 + its place in shadow.oos; 0: in sync
+	bool row_fills;         // the last of the row filled an entry
 	bool remark;            // had markers when it went out of sync
 	u8 writes;              // to the guest's frame, each at another place than the one before, since the table was last used
-	u8 zaps;                // of these, how many took a right away
+	u8 row;                 // of these, how many look like a row of many: shadow_oos.c
 	u16 last_write;         // slot
-	u16 last_zap;           // slot
+	u16 last_leaf;          // slot that was counted in row
 	u8 faults;              // hidden faults served: prefetch grows with them
-	u32 uses;               // shadow.uses when writes and zaps were last counted: void when another
+	u32 uses;               // shadow.uses when writes and row were last counted: void when another
 };
 
 // Faults that tests plant to prove that audit and model notice.
@@ -124,6 +125,7 @@ struct shadow {
 	u32 current;                     // root in use
 	u32 lru_head, lru_tail;          // roots, most recent first
 	u64 roots_gone;                  // how many have been released
+	mpn_t root_gone;                 // the last of them
 	u32 flood, leaf_run, direct_run; // knobs
 	u32 oos_max, oos_after;
 	u32 uses; // guest faults that went by the gate: what was written before them was not in a row with what comes after

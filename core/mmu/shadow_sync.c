@@ -148,17 +148,20 @@ void shadow_used(struct shadow *s)
 	s->uses++;
 }
 
-// A write to a leaf table. One that takes a right away may be the first of many (fork, munmap, mprotect): shadow_oos.c.
+// A write to a leaf table. One that takes a right away (fork, munmap, mprotect) may be the first of many, and one that fills
+// an entry for user mode, if the next entry follows (a file's pages mapped around a fault): shadow_oos.c.
 static void written_leaf(struct shadow *s, struct table *t, unsigned slot, const u64 *guest)
 {
-	u64 old = entry_live(t->entry[slot]);
+	u64 old = entry_live(t->entry[slot]), now;
 
 	sync_leaf(s, t, slot, guest);
-	if (!entry_reduced(old, entry_live(t->entry[slot])))
+	now = entry_live(t->entry[slot]);
+	if (!entry_reduced(old, now) && !(!old && (now & PTE_U)))
 		return;
-	if (t->zaps < UINT8_MAX && (!t->zaps || t->last_zap != slot))
-		t->zaps++;
-	t->last_zap = (u16)slot;
+	if (t->row < UINT8_MAX && (!t->row || t->last_leaf != slot))
+		t->row++;
+	t->last_leaf = (u16)slot;
+	t->row_fills = !old;
 }
 
 static bool frame_is_upper(const struct shadow *s, const struct frame *f)

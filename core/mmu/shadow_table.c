@@ -217,7 +217,7 @@ void table_mark(struct shadow *s, struct table *t)
 // What was written to the guest's table so far was not the beginning of its end.
 void table_in_use(struct shadow *s, struct table *t)
 {
-	t->writes = t->zaps = 0;
+	t->writes = t->row = 0;
 	t->uses = s->uses;
 }
 
@@ -259,6 +259,7 @@ void table_release(struct shadow *s, struct table *t)
 	if (t->level == 4) {
 		entry_store(t, GATE_SLOT, 0);
 		s->roots_gone++;
+		s->root_gone = t->mpn;
 		lru_remove(s, t);
 	}
 	chain_remove(key_bucket(s, t->ppn, t->level, t->direct), s, t, offsetof(struct table, next));

@@ -215,6 +215,8 @@ gate_syscall_cross_either:
 gate_cr3:
 	push %rax
 	push %rcx
+	cmpq $0, TRUST(GT_CR3_EXITS)
+	jne gate_cr3_refuse
 	mov VCPU(VP_CR3_REQUEST), %rax
 	lea AT(GATE_TRUST + GT_CR3_MAP)(%rip), %rcx
 	.rept GATE_CR3_MAP

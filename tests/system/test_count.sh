@@ -76,7 +76,7 @@ within "mprotect, twice" 500
 per_operation switches 2000
 within "context switch" 5
 per_operation forks 20
-within "fork, exit and wait" 7500
+within "fork, exit and wait" 5500
 
 console_type 'poweroff -f'
 console_end 60

@@ -351,8 +351,9 @@ static void ex_guest_store(struct exercise *x, u64 gpa, u64 value)
 		if (f->tables) {
 			struct table *t = &x->shadow->tables[f->tables];
 
-			t->zaps = UINT8_MAX;
-			t->last_zap = SLOTS;
+			t->row = UINT8_MAX;
+			t->row_fills = false;
+			t->last_leaf = SLOTS;
 			t->uses = x->shadow->uses;
 		}
 		(void)oos_start(x->shadow, f, gpa);

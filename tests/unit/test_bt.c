@@ -296,7 +296,7 @@ static void sensitive_instructions_are_not_copied(void **state)
 		{"\x0f\x03\xc1", 3, BT_EMULATE},     // lsl
 		{"\x0f\x00\xe0", 3, BT_EMULATE},     // verr
 		{"\x8e\xd0", 2, BT_EMULATE},         // mov ss
-		{"\x8e\xe8", 2, BT_EMULATE},         // mov gs
+		{"\x8e\xe8", 2, BT_COPY},            // mov gs
 		{"\x8e\xd8", 2, BT_COPY},            // mov ds
 		{"\x8c\xd0", 2, BT_MOV_SEG},         // mov eax, ss
 		{"\x8c\xd8", 2, BT_COPY},            // mov eax, ds
