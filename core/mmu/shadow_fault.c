@@ -72,7 +72,8 @@ static enum shadow_result fault_fill(struct shadow *s, const struct guest_walk *
 	while (t->level > 1)
 		t = fault_descend(s, t, w, va);
 	guest = t->direct ? NULL : walk_table(s, t->ppn);
-	if (t->unsynced && (error & PF_U)) // the row is over: user code runs
+	// A row is over when user code runs; but not that of a table that maps itself and has just been let go for this very write.
+	if (t->unsynced && (error & PF_U) && t->ppn != w->gpa >> PAGE_SHIFT)
 		oos_end(s, t);
 	if (!sync_leaf(s, t, slot, guest))
 		return SHADOW_EMULATE;
