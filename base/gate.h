@@ -126,6 +126,7 @@ struct gate_trust {
 	} cr3_map[GATE_CR3_MAP]; // guest CR3 values whose root the gate may load by itself
 	u32 syscall_cs, syscall_ss; // what SYSCALL loads: vcpu_page.guest_cs and guest_ss
 	u64 cr3_exits;              // not 0: a CR3 load is the hypervisor's, whatever the list says
+	u64 cr3_mask; // bits of vcpu_page.cr3_request that are compared with cr3_map: with PCIDs not the low 12 and not bit 63
 };
 #endif
 #endif

@@ -98,8 +98,14 @@ static u64 port_rdtsc(void *ctx)
 	return rdtsc();
 }
 
-// The same for every VM of this version: one vCPU, no XSAVE, xAPIC with the TSC deadline timer, KVM's clock and silent EOI.
-static const struct cpuid_policy_config cpuid_config = {.tsc_deadline = true, .kvm = true};
+// The same for every VM of this version: one vCPU, no XSAVE, LAPIC with the TSC deadline timer, KVM's enlightenments.
+static void cpuid_for(struct vcpu *v, u32 leaf, u32 subleaf, u32 out[4])
+{
+	const struct cpuid_policy_config c = {
+		.x2apic = vmm_knobs.x2apic, .tsc_deadline = true, .pcid = vmm_knobs.pcid, .kvm = true};
+
+	cpuid_policy(&c, host_cpuid, v, leaf, subleaf, &v->cpu, out);
+}
 
 static enum emul_result port_rdmsr(void *ctx, u32 msr, u64 *value, struct x86_fault *fault)
 {
@@ -160,9 +166,7 @@ static u64 port_hypercall(void *ctx)
 
 static void port_cpuid(void *ctx, u32 leaf, u32 subleaf, u32 out[4])
 {
-	struct vcpu *v = ctx;
-
-	cpuid_policy(&cpuid_config, host_cpuid, v, leaf, subleaf, &v->cpu, out);
+	cpuid_for(ctx, leaf, subleaf, out);
 }
 
 void vcpu_load_root(struct vcpu *v)
@@ -198,7 +202,7 @@ static void cr4_written(struct vcpu *v, u64 old)
 {
 	u64 changed = old ^ v->cpu.cr4;
 
-	if (changed & CR4_PGE) { // flushes global entries too
+	if (changed & (CR4_PGE | CR4_PCIDE)) { // flushes global entries and all contexts too
 		bt_remap_all(v->vm->bt);
 		vcpu_load_root(v);
 	}

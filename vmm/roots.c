@@ -2,11 +2,18 @@
 // CR3 loads without a crossing: the gate keeps a read-only list of guest CR3 values and their shadow roots. Entries are true
 // until their root is released; the gate does not use the list while a CR3 load has to do more than switch roots (out-of-sync tables,
 // guest without global pages, translated code in the lower half).
+//
+// With CR4.PCIDE a CR3 value's low 12 bits and bit 63 do not matter for the root: what is in sync for one PCID is for all, so that a
+// load flushes nothing whether it asks for that or not. The list has table addresses then, and the PCID comes back in
+// vcpu_page.guest_cr3, where a guest can corrupt it for itself.
 #include "vmm/vm.h"
 
 #include "base/assert.h"
 #include "base/string.h"
 #include "machine/mm/frames.h"
+
+#define CR3_PCID 0xfffull
+#define CR3_NOFLUSH BIT(63)
 
 static void clear(struct vcpu *v)
 {
@@ -32,13 +39,10 @@ static bool listed(const struct gate_trust *t, u64 cr3)
 	return false;
 }
 
-// The gate may have loaded another root of its list.
-void roots_after_exit(struct vcpu *v)
+static void other_root(struct vcpu *v)
 {
 	struct gate_trust *t = v->gate.trust;
 
-	if (likely(t->exit_cr3 == t->guest_cr3))
-		return;
 	for (unsigned i = 0; i < GATE_CR3_MAP; i++)
 		if (t->cr3_map[i].root == t->exit_cr3) {
 			v->cpu.cr3 = t->cr3_map[i].guest;
@@ -49,15 +53,30 @@ void roots_after_exit(struct vcpu *v)
 	panic("exit under CR3 %lx, entered under %lx", t->exit_cr3, t->guest_cr3);
 }
 
+// The gate may have loaded another root of its list, or the same one for another PCID.
+void roots_after_exit(struct vcpu *v)
+{
+	const struct gate_trust *t = v->gate.trust;
+
+	if (unlikely(t->exit_cr3 != t->guest_cr3))
+		other_root(v);
+	if (v->cpu.cr4 & CR4_PCIDE)
+		v->cpu.cr3 = (v->cpu.cr3 & ~CR3_PCID) | (v->gate.page->guest_cr3 & CR3_PCID);
+}
+
 void roots_before_entry(struct vcpu *v)
 {
 	struct gate_trust *t = v->gate.trust;
 	u64 generation;
 	mpn_t gone;
 	bool plain = shadow_roots_stand(v->vm->shadow, &generation, &gone) && !bt_has_lower(v->vm->bt);
+	u64 mask = v->cpu.cr4 & CR4_PCIDE ? ~(CR3_PCID | CR3_NOFLUSH) : ~0ull, cr3 = v->cpu.cr3 & mask;
 
 	v->gate.page->invlpg_exits = !plain;
 	v->gate.page->guest_cr3 = v->cpu.cr3;
+	if (t->cr3_mask != mask)
+		clear(v);
+	t->cr3_mask = mask;
 	t->cr3_exits = !plain || !(v->cpu.cr4 & CR4_PGE);
 	if (generation != v->root_generation) {
 		if (generation == v->root_generation + 1)
@@ -66,9 +85,9 @@ void roots_before_entry(struct vcpu *v)
 			clear(v);
 		v->root_generation = generation;
 	}
-	if (listed(t, v->cpu.cr3))
+	if (listed(t, cr3))
 		return;
-	t->cr3_map[v->cr3_next % GATE_CR3_MAP].guest = v->cpu.cr3;
+	t->cr3_map[v->cr3_next % GATE_CR3_MAP].guest = cr3;
 	t->cr3_map[v->cr3_next % GATE_CR3_MAP].root = t->guest_cr3;
 	v->cr3_next++;
 }

@@ -281,6 +281,7 @@ void vcpu_run(struct vcpu *v)
 
 	v->attention = true;
 	v->leaving = false;
+	platform_stolen(&vm->platform, v->entity.ready_ns); // fixed while this CPU runs it
 	while (vm->state != VM_ENDED) {
 		if (v->attention || v->cpu.halted || interrupt_due(v)) {
 			attend(v);

@@ -415,6 +415,7 @@ static void create_platform(struct vm *vm)
 		.wall_seconds = rtc_wall_seconds() - time_ns() / 1000000000,
 		.tsc_khz = (u32)tsc_khz(),
 		.tsc_base = rdtsc() - ns_to_tsc(time_ns()),
+		.x2apic = vmm_knobs.x2apic,
 		.tsc_deadline = true,
 		.kvm = true,
 	};

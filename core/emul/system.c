@@ -325,7 +325,7 @@ enum emul_result emu_op_invlpg(struct emu *x)
 	return EMUL_OK;
 }
 
-// Types 1 to 3 flush whole contexts: announced as a load of the same CR3.
+// Types 1 and 3 flush whole contexts: announced as a load of the same CR3. Type 2 flushes global entries too: as a change of CR4.PGE.
 enum emul_result emu_op_invpcid(struct emu *x)
 {
 	u64 type, desc[2];
@@ -345,6 +345,8 @@ enum emul_result emu_op_invpcid(struct emu *x)
 		return emu_gp0(x);
 	if (type == 0 && x->p->invlpg)
 		x->p->invlpg(x->ctx, desc[1]);
+	else if (type == 2)
+		cr_notify(x, 4, x->cpu->cr4 ^ CR4_PGE);
 	else
 		emu_cr_notify(x, 3, x->cpu->cr3);
 	return EMUL_OK;

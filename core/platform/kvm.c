@@ -11,6 +11,7 @@
 #define NS_PER_MS 1000000ull
 #define GIGA 1000000 // in kHz
 #define WORD_MASK 3ull
+#define STEAL_RESERVED 0x3eull // the structure is aligned to its size
 
 void kvm_init(struct kvm_guest *k, const struct kvm_memory *m, u32 tsc_khz, u64 tsc_base, u64 wall_seconds)
 {
@@ -111,6 +112,45 @@ static bool set_pv_eoi(struct kvm_guest *k, u64 value)
 	return true;
 }
 
+// --- stolen time ---
+
+// The sum is the guest's own memory and stays so: what it has not been told is added.
+static void publish_stolen(struct kvm_guest *k)
+{
+	const struct kvm_memory *m = &k->memory;
+	u64 gpa = k->steal_time & ~KVM_MSR_ENABLED;
+	struct kvm_steal_time t;
+
+	if (!m->read(m->ctx, gpa, &t, sizeof(t)))
+		return;
+	t.version |= 1;
+	t.steal += k->stolen - k->stolen_told;
+	t.preempted = 0;
+	k->stolen_told = k->stolen;
+	if (m->write(m->ctx, gpa + offsetof(struct kvm_steal_time, version), &t.version, sizeof(t.version)))
+		(void)m->write(m->ctx, gpa, &t, sizeof(t));
+	t.version++;
+	(void)m->write(m->ctx, gpa + offsetof(struct kvm_steal_time, version), &t.version, sizeof(t.version));
+}
+
+void kvm_stolen(struct kvm_guest *k, u64 ns)
+{
+	k->stolen = ns;
+	if ((k->steal_time & KVM_MSR_ENABLED) && k->stolen_told != ns)
+		publish_stolen(k);
+}
+
+static bool set_steal_time(struct kvm_guest *k, u64 value)
+{
+	if (value & STEAL_RESERVED)
+		return false;
+	k->steal_time = value;
+	k->stolen_told = k->stolen;
+	if (value & KVM_MSR_ENABLED)
+		publish_stolen(k);
+	return true;
+}
+
 // --- MSRs ---
 
 bool kvm_rdmsr(const struct kvm_guest *k, u32 msr, u64 *value)
@@ -128,6 +168,9 @@ bool kvm_rdmsr(const struct kvm_guest *k, u32 msr, u64 *value)
 		return true;
 	case MSR_KVM_PV_EOI_EN:
 		*value = k->pv_eoi;
+		return true;
+	case MSR_KVM_STEAL_TIME:
+		*value = k->steal_time;
 		return true;
 	}
 	return false;
@@ -160,6 +203,8 @@ bool kvm_wrmsr(struct kvm_guest *k, u32 msr, u64 value)
 		return true;
 	case MSR_KVM_PV_EOI_EN:
 		return set_pv_eoi(k, value);
+	case MSR_KVM_STEAL_TIME:
+		return set_steal_time(k, value);
 	}
 	return false;
 }

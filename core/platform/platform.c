@@ -81,6 +81,11 @@ void platform_offer_eoi(struct platform *p)
 		kvm_offer_eoi(&p->kvm);
 }
 
+void platform_stolen(struct platform *p, u64 ns)
+{
+	kvm_stolen(&p->kvm, ns);
+}
+
 static void sync(struct platform *p)
 {
 	bool deliverable;

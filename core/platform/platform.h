@@ -40,7 +40,7 @@ struct platform_config {
 	u64 tsc_base;          // guest TSC at now == 0
 	bool x2apic;           // offer x2APIC mode
 	bool tsc_deadline;     // offer the TSC deadline timer
-	bool kvm;              // offer KVM's clock and silent EOI; needs tsc_khz and the RAM ports
+	bool kvm;              // offer KVM's clock, silent EOI and stolen time; needs tsc_khz and the RAM ports
 };
 
 struct platform {
@@ -93,6 +93,9 @@ void platform_advance(struct platform *p, u64 now);
 // by clearing a bit in its own memory.
 void platform_offer_eoi(struct platform *p);
 void platform_take_eoi(struct platform *p);
+
+// The VM has waited for a CPU so long since it was created (ns).
+void platform_stolen(struct platform *p, u64 ns);
 
 // Something the CPU would accept with IF=1: a LAPIC vector above PPR, or the PIC's output where LINT0 lets it through.
 bool platform_interrupt_pending(const struct platform *p);

@@ -10,7 +10,7 @@
 
 enum { EAX, EBX, ECX, EDX };
 enum action { HIDE, PASS, SET };
-enum need { ALWAYS, XSAVE, AVX, X2APIC, DEADLINE, ARCHCAP, LAPIC_ON, OSXSAVE_ON, KVM };
+enum need { ALWAYS, XSAVE, AVX, X2APIC, DEADLINE, ARCHCAP, LAPIC_ON, OSXSAVE_ON, KVM, PCIDS };
 
 struct cpuid_bit {
 	u32 leaf;
@@ -38,7 +38,7 @@ static const struct cpuid_bit bits[] = {
 	{1, 0, ECX, 12, PASS, AVX, "FMA", user},
 	{1, 0, ECX, 13, PASS, ALWAYS, "CX16", user},
 	{1, 0, ECX, 15, HIDE, ALWAYS, "PDCM", "no performance counters"},
-	{1, 0, ECX, 17, HIDE, ALWAYS, "PCID", "the machine's PCIDs are the hypervisor's"},
+	{1, 0, ECX, 17, SET, PCIDS, "PCID", "virtual, by configuration: shadow roots outlive CR3 loads in any case"},
 	{1, 0, ECX, 19, PASS, ALWAYS, "SSE4.1", user},
 	{1, 0, ECX, 20, PASS, ALWAYS, "SSE4.2", user},
 	{1, 0, ECX, 21, SET, X2APIC, "X2APIC", "the virtual LAPIC's, by configuration"},
@@ -90,7 +90,7 @@ static const struct cpuid_bit bits[] = {
 	{L7, 0, EBX, 7, PASS, ALWAYS, "SMEP", "shadow pages by role, the machine's SMEP binds ring 1"},
 	{L7, 0, EBX, 8, PASS, ALWAYS, "BMI2", user},
 	{L7, 0, EBX, 9, PASS, ALWAYS, "ERMS", user},
-	{L7, 0, EBX, 10, HIDE, ALWAYS, "INVPCID", "goes with PCID"},
+	{L7, 0, EBX, 10, SET, PCIDS, "INVPCID", "emulated; goes with PCID"},
 	{L7, 0, EBX, 11, HIDE, ALWAYS, "RTM", "transactions abort at exits"},
 	{L7, 0, EBX, 16, HIDE, ALWAYS, "AVX512F", unmet},
 	{L7, 0, EBX, 18, PASS, ALWAYS, "RDSEED", user},
@@ -129,7 +129,7 @@ static const struct cpuid_bit bits[] = {
 	{KVM_FEATURES, 0, EAX, 3, SET, KVM, "KVM_CLOCKSOURCE2",
 	 "tells the TSC's frequency: no calibration against timers"},
 	{KVM_FEATURES, 0, EAX, 4, HIDE, ALWAYS, "KVM_ASYNC_PF", "nothing is paged out behind the guest's back"},
-	{KVM_FEATURES, 0, EAX, 5, HIDE, ALWAYS, "KVM_STEAL_TIME", "one VM: nothing is stolen"},
+	{KVM_FEATURES, 0, EAX, 5, SET, KVM, "KVM_STEAL_TIME", "what the VM waits for a CPU is no process's time"},
 	{KVM_FEATURES, 0, EAX, 6, SET, KVM, "KVM_PV_EOI", "the end of most interrupts without an exit"},
 	{KVM_FEATURES, 0, EAX, 7, HIDE, ALWAYS, "KVM_PV_UNHALT", "one CPU: no lock holder to wait for"},
 	{KVM_FEATURES, 0, EAX, 9, HIDE, ALWAYS, "KVM_PV_TLB_FLUSH", "one CPU"},
@@ -241,6 +241,8 @@ static bool met(const struct view *v, enum need need)
 		return v->cpu->apic_base & BIT(11);
 	case KVM:
 		return v->c->kvm;
+	case PCIDS:
+		return v->c->pcid;
 	case OSXSAVE_ON:
 		return v->cpu->cr4 & CR4_OSXSAVE;
 	}
@@ -424,7 +426,7 @@ u64 cpuid_policy_cr4(const struct cpuid_policy_config *c, cpuid_host_fn host, vo
 		{1, EDX, 6, CR4_PAE},       {1, EDX, 7, CR4_MCE},         {1, EDX, 13, CR4_PGE},
 		{1, EDX, 24, CR4_OSFXSR},   {1, EDX, 25, CR4_OSXMMEXCPT}, {1, ECX, 26, CR4_OSXSAVE},
 		{L7, EBX, 0, CR4_FSGSBASE}, {L7, EBX, 7, CR4_SMEP},       {L7, EBX, 20, CR4_SMAP},
-		{L7, ECX, 2, CR4_UMIP},
+		{L7, ECX, 2, CR4_UMIP},     {1, ECX, 17, CR4_PCIDE},
 	};
 	u64 mask = CR4_PCE; // virtual: RDPMC faults all the same
 	u32 out[4];
@@ -500,6 +502,7 @@ static const struct msr_row msrs[] = {
 	{0xda0, 0xda0, FAULT, 0, "XSS", "XSAVES is hidden"},
 	{0x4b564d00, 0x4b564d01, CALLER, 0, "KVM_WALL_CLOCK_NEW, KVM_SYSTEM_TIME_NEW",
 	 "the platform's clock, by configuration"},
+	{0x4b564d03, 0x4b564d03, CALLER, 0, "KVM_STEAL_TIME", "the scheduler's account, by configuration"},
 	{0x4b564d04, 0x4b564d04, CALLER, 0, "KVM_PV_EOI_EN", "the virtual LAPIC's, by configuration"},
 	{0xc0000080, 0xc0000084, STATE, 0, "EFER STAR LSTAR CSTAR SFMASK", "the guest's system call entry"},
 	{0xc0000100, 0xc0000103, STATE, 0, "FS_BASE GS_BASE KERNEL_GS_BASE TSC_AUX", "the guest's"},

@@ -19,7 +19,8 @@ struct cpuid_policy_config {
 	u32 apic_id;
 	bool x2apic;       // LAPIC offers x2APIC mode
 	bool tsc_deadline; // LAPIC offers the TSC deadline timer
-	bool kvm;          // the platform offers KVM's clock and silent EOI
+	bool pcid;         // offer PCID and INVPCID, whether the machine has them or not
+	bool kvm;          // the platform offers KVM's clock, silent EOI and stolen time
 	u64 xcr0;          // XSAVE components the guest may use (0: no XSAVE); limited further by the machine's
 	u64 arch_capabilities; // nonzero: leaf 7 shows MSR 0x10a with this value (Intel: spares guests needless page-table isolation)
 };

@@ -218,6 +218,7 @@ gate_cr3:
 	cmpq $0, TRUST(GT_CR3_EXITS)
 	jne gate_cr3_refuse
 	mov VCPU(VP_CR3_REQUEST), %rax
+	and TRUST(GT_CR3_MASK), %rax
 	lea AT(GATE_TRUST + GT_CR3_MAP)(%rip), %rcx
 	.rept GATE_CR3_MAP
 	cmp %rax, (%rcx)
@@ -230,11 +231,12 @@ gate_cr3_refuse:
 	pop %rax
 	iretq
 gate_cr3_found:
-	mov 8(%rcx), %rax
-	test %rax, %rax
+	mov 8(%rcx), %rcx
+	test %rcx, %rcx
 	jz gate_cr3_refuse
-	mov %rax, %cr3
+	mov %rcx, %cr3
 	mov VCPU(VP_CR3_REQUEST), %rax
+	btr $63, %rax // only with PCIDs can it be set
 	mov %rax, VCPU(VP_GUEST_CR3)
 	movq $0, VCPU(VP_CR3_REFUSED)
 	pop %rcx

@@ -45,6 +45,7 @@ CHECK(exit_cr3, GT_EXIT_CR3);
 CHECK(cr3_map, GT_CR3_MAP);
 CHECK(syscall_cs, GT_SYSCALL_CS);
 CHECK(cr3_exits, GT_CR3_EXITS);
+CHECK(cr3_mask, GT_CR3_MASK);
 
 #define DESC_CODE64(dpl) (0x00209b0000000000ull | ((u64)(dpl) << 45))
 #define DESC_DATA(dpl) (0x0000930000000000ull | ((u64)(dpl) << 45))

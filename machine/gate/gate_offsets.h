@@ -37,6 +37,7 @@
 #define GT_CR3_MAP 88
 #define GT_SYSCALL_CS 344 // and syscall_ss
 #define GT_CR3_EXITS 352
+#define GT_CR3_MASK 360
 
 #define GATE_FAULT 0x1000         // or-ed into the vector: the gate's own IRETQ faulted
 #define GATE_SYSCALL_EXIT 0x2000  // "vector": SYSCALL that the gate did not serve; error 1: from 32-bit code

@@ -183,7 +183,7 @@ static void not_offered(void **state)
 	start(state);
 	for (u32 msr = MSR_KVM_WALL_CLOCK_NEW; msr < MSR_KVM_WALL_CLOCK_NEW + 0x100; msr++)
 		assert_int_equal(platform_rdmsr(&p, 0, msr, &value),
-				 msr <= MSR_KVM_SYSTEM_TIME_NEW || msr == MSR_KVM_PV_EOI_EN);
+				 msr <= MSR_KVM_SYSTEM_TIME_NEW || msr == MSR_KVM_STEAL_TIME || msr == MSR_KVM_PV_EOI_EN);
 }
 
 // --- silent EOI ---
@@ -350,11 +350,83 @@ static void same_as_without(void **state)
 	assert_in_range(silent, 1000, 200000);
 }
 
+// What the guest sees is its own sum plus what it has not been told; what came before it asked is not told.
+static void stolen_time(void **state)
+{
+	struct kvm_steal_time t = {.steal = 1000, .version = 6, .preempted = 1, .pad[40] = 7};
+	u64 value;
+
+	platform_stolen(&p, 500);
+	memcpy(ram.bytes + 0x1040, &t, sizeof(t));
+	assert_false(platform_wrmsr(&p, 0, MSR_KVM_STEAL_TIME, 0x1042 | KVM_MSR_ENABLED)); // not aligned to 64
+	assert_false(platform_wrmsr(&p, 0, MSR_KVM_STEAL_TIME, 0x1060 | KVM_MSR_ENABLED));
+	assert_true(platform_rdmsr(&p, 0, MSR_KVM_STEAL_TIME, &value));
+	assert_int_equal(value, 0);
+	assert_true(platform_wrmsr(&p, 0, MSR_KVM_STEAL_TIME, 0x1040 | KVM_MSR_ENABLED));
+	assert_true(platform_rdmsr(&p, 0, MSR_KVM_STEAL_TIME, &value));
+	assert_int_equal(value, 0x1041);
+	memcpy(&t, ram.bytes + 0x1040, sizeof(t));
+	assert_int_equal(t.steal, 1000);
+	assert_int_equal(t.version, 8);
+	assert_int_equal(t.preempted, 0);
+	platform_stolen(&p, 800);
+	platform_stolen(&p, 800); // nothing new: nothing is written
+	memcpy(&t, ram.bytes + 0x1040, sizeof(t));
+	assert_int_equal(t.steal, 1300);
+	assert_int_equal(t.version, 10);
+	assert_int_equal(t.pad[40], 7);
+	assert_int_equal(ram.bytes[0x103f], 0xa5);
+	assert_int_equal(ram.bytes[0x1080], 0xa5);
+	// Off, then on elsewhere: what happened meanwhile is not told.
+	assert_true(platform_wrmsr(&p, 0, MSR_KVM_STEAL_TIME, 0));
+	platform_stolen(&p, 5000);
+	memset(ram.bytes + 0x2fc0, 0, sizeof(t));
+	assert_true(platform_wrmsr(&p, 0, MSR_KVM_STEAL_TIME, 0x2fc0 | KVM_MSR_ENABLED));
+	platform_stolen(&p, 5100);
+	memcpy(&t, ram.bytes + 0x2fc0, sizeof(t));
+	assert_int_equal(t.steal, 100);
+	// No RAM there, or beyond all: accepted, nothing written.
+	ram.writes = 0;
+	assert_true(platform_wrmsr(&p, 0, MSR_KVM_STEAL_TIME, HOLE | KVM_MSR_ENABLED));
+	assert_true(platform_wrmsr(&p, 0, MSR_KVM_STEAL_TIME, ~0x3eull));
+	platform_stolen(&p, 6000);
+	assert_int_equal(ram.writes, 0);
+}
+
+// A reader between the writes sees an odd version.
+static unsigned odd_seen, writes_seen;
+
+static bool watching_write(void *ctx, u64 gpa, const void *buf, unsigned len)
+{
+	struct kvm_steal_time t;
+	bool done = ram_write(ctx, gpa, buf, len);
+
+	memcpy(&t, ((struct ram *)ctx)->bytes + 0x1000, sizeof(t));
+	odd_seen += t.version & 1;
+	writes_seen++;
+	return done;
+}
+
+static void stolen_time_version(void **state)
+{
+	struct kvm_guest k;
+
+	memset(ram.bytes + 0x1000, 0, 64);
+	odd_seen = writes_seen = 0;
+	kvm_init(&k, &(struct kvm_memory){ram_read, watching_write, &ram}, KHZ, 0, 0);
+	assert_true(kvm_wrmsr(&k, MSR_KVM_STEAL_TIME, 0x1000 | KVM_MSR_ENABLED));
+	kvm_stolen(&k, 10);
+	assert_int_equal(writes_seen, 6);
+	assert_int_equal(odd_seen, 4); // all but the last of each three
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(scales, start),
 		cmocka_unit_test_setup(clock_structure, start),
+		cmocka_unit_test_setup(stolen_time, start),
+		cmocka_unit_test_setup(stolen_time_version, start),
 		cmocka_unit_test_setup(wall_structure, start),
 		cmocka_unit_test_setup(hostile_places, start),
 		cmocka_unit_test_setup(not_offered, start),

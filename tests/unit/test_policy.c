@@ -85,7 +85,7 @@ static void kvm_leaves(void **state)
 	assert_int_equal(out[EAX], KVM_FEATURES);
 	assert_memory_equal(out + 1, "KVMKVMKVM\0\0\0", 12);
 	full(KVM_FEATURES, 0, out);
-	assert_int_equal(out[EAX], BIT(0) | BIT(1) | BIT(3) | BIT(6) | BIT(24));
+	assert_int_equal(out[EAX], BIT(0) | BIT(1) | BIT(3) | BIT(5) | BIT(6) | BIT(24));
 	assert_int_equal(out[EBX] | out[ECX] | out[EDX], 0);
 	full(HYPERVISOR_LEAF_2, 0, out);
 	assert_int_equal(out[EAX], HYPERVISOR_LEAF_2);
@@ -216,6 +216,21 @@ static void cr4_mask(void **state)
 	assert_false(mask & (CR4_PCIDE | CR4_LA57 | CR4_PKE | CR4_OSXSAVE | CR4_VME | BIT(13) | BIT(23)));
 }
 
+// PCID and INVPCID are the platform's own: both or none, whatever the machine has.
+static void pcid(void **state)
+{
+	u32 out[4];
+
+	for (unsigned on = 0; on < 2; on++) {
+		config.pcid = on;
+		full(1, 0, out);
+		assert_int_equal(out[ECX] >> 17 & 1, on);
+		full(7, 0, out);
+		assert_int_equal(out[EBX] >> 10 & 1, on);
+		assert_int_equal((cpuid_policy_cr4(&config, full_host, NULL, &cpu) & CR4_PCIDE) != 0, on);
+	}
+}
+
 static void rows_are_explained(void **state)
 {
 	struct policy_row row, other;
@@ -332,6 +347,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(identity, start),
 		cmocka_unit_test_setup(kvm_leaves, start),
+		cmocka_unit_test_setup(pcid, start),
 		cmocka_unit_test_setup(never_more_than_the_host, start),
 		cmocka_unit_test_setup(hidden, start),
 		cmocka_unit_test_setup(one_cpu, start),

@@ -129,6 +129,8 @@ void kmain(void)
 	test_memory();
 	test_interrupts();
 	test_screen();
+	test_x2apic();
+	test_pcid();
 	print("end\n");
 	asm volatile("outl %0, $0xf4" ::"a"(failures != 0));
 }

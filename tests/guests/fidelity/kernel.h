@@ -51,7 +51,7 @@ bool raises(void (*code)(u64), u64 argument, unsigned vector, u64 error);
 void in_user(void (*code)(void), u64 cs, u64 rflags);
 
 void test_flags(void), test_segments(void), test_transfers(void), test_faults(void), test_debug(void), test_memory(void),
-	test_interrupts(void), test_screen(void);
+	test_interrupts(void), test_screen(void), test_x2apic(void), test_pcid(void);
 
 static inline u64 flags(void)
 {
@@ -77,6 +77,18 @@ static inline u8 inb(u16 port)
 
 	asm volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
 	return v;
+}
+
+struct cpuid {
+	u32 a, b, c, d;
+};
+
+static inline struct cpuid cpuid(u32 leaf)
+{
+	struct cpuid r;
+
+	asm volatile("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(leaf), "c"(0));
+	return r;
 }
 
 static inline u64 rdmsr(u32 msr)

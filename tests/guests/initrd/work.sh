@@ -18,6 +18,17 @@ panic)
 	echo TZ-PANIC
 	echo c >/proc/sysrq-trigger
 	;;
+steal) # computes, and says every two seconds how much of them (in 1/100 s) the kernel says was stolen from it
+	echo "TZ-CPU $(grep -m1 -oE '(x2apic|pcid|invpcid)( |$)' /proc/cpuinfo | sort | tr -d '\n')"
+	while :; do
+		read -r cpu user nice system idle wait irq soft stolen rest </proc/stat
+		read -r up rest </proc/uptime
+		timeout 2 sh -c 'while :; do :; done'
+		read -r cpu user nice system idle wait irq soft stolen2 rest </proc/stat
+		read -r up2 rest </proc/uptime
+		echo "TZ-STEAL of $((${up2%.*}${up2#*.} - ${up%.*}${up#*.})) stolen $((stolen2 - stolen))"
+	done
+	;;
 hang)
 	echo TZ-HANG
 	sleep 100000
