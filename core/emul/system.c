@@ -346,7 +346,7 @@ enum emul_result emu_op_invpcid(struct emu *x)
 	if (type == 0 && x->p->invlpg)
 		x->p->invlpg(x->ctx, desc[1]);
 	else if (type == 2)
-		cr_notify(x, 4, x->cpu->cr4 ^ CR4_PGE);
+		emu_cr_notify(x, 4, x->cpu->cr4 ^ CR4_PGE);
 	else
 		emu_cr_notify(x, 3, x->cpu->cr3);
 	return EMUL_OK;

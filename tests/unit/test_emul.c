@@ -31,6 +31,7 @@ static u8 mem[MEM_SIZE];
 static struct x86_cpu cpu;
 static struct emul emul;
 static u64 invlpg_at, cr_old, msr_value;
+static bool pcid_offered;
 static unsigned cr_seen, segments_seen, cmpxchg_refusals, last_kind;
 static u8 xmm[16][16];
 
@@ -119,6 +120,8 @@ static void w_cpuid(void *ctx, u32 leaf, u32 subleaf, u32 out[4])
 {
 	for (unsigned i = 0; i < 4; i++)
 		out[i] = leaf == 7 ? 0 : leaf + i;
+	if (pcid_offered)
+		out[leaf == 7 ? 1 : 2] |= leaf == 7 ? BIT(10) : leaf == 1 ? BIT(17) : 0;
 }
 
 static u64 w_rdtsc(void *ctx)
@@ -442,6 +445,61 @@ static void test_interrupt_flag(void **state)
 	assert_int_equal(cpu.rip, CODE + 1);
 }
 
+static void invpcid(unsigned type, u64 pcid, u64 linear)
+{
+	cpu.gpr[R_RAX] = type;
+	cpu.gpr[R_RBX] = DATA;
+	put(DATA, pcid);
+	put(DATA + 8, linear);
+	cr_seen = 0;
+	invlpg_at = 0;
+}
+
+#define INVPCID "\x66\x0f\x38\x82\x03" // [rbx], rax
+
+// Which flush each type becomes, and what is refused.
+static void test_pcid(void **state)
+{
+	invpcid(2, 0, 0);
+	FAULTS(INVPCID, VEC_UD, 0); // not offered
+	pcid_offered = true;
+	invpcid(1, 5, 0);
+	FAULTS(INVPCID, VEC_GP, 0); // no PCIDs yet
+	cpu.cr3 = 0x5000;
+	cpu.gpr[R_RAX] = 0x5000 | BIT(63);
+	FAULTS("\x0f\x22\xd8", VEC_GP, 0);
+	cpu.cr3 = 0x5018;
+	cpu.gpr[R_RAX] = cpu.cr4 | CR4_PCIDE;
+	FAULTS("\x0f\x22\xe0", VEC_GP, 0);
+	cpu.cr3 = 0x5000;
+	OK("\x0f\x22\xe0");
+	cpu.gpr[R_RAX] = 0x6007 | BIT(63);
+	OK("\x0f\x22\xd8");
+	assert_int_equal(cpu.cr3, 0x6007);
+	invpcid(0, 7, 0x7123);
+	OK(INVPCID);
+	assert_int_equal(invlpg_at, 0x7123);
+	assert_int_equal(cr_seen, 0);
+	for (unsigned type = 1; type < 4; type++) {
+		invpcid(type, type == 1 ? 9 : ~0ull, 0);
+		OK(INVPCID);
+		assert_int_equal(cr_seen, type == 2 ? 4 : 3); // global entries too: as CR4.PGE
+		assert_true(type != 2 || ((cr_old ^ cpu.cr4) == CR4_PGE));
+	}
+	invpcid(4, 0, 0);
+	FAULTS(INVPCID, VEC_GP, 0);
+	invpcid(0, 0x1007, 0);
+	FAULTS(INVPCID, VEC_GP, 0);
+	invpcid(0, 7, 0x8000000000000000);
+	FAULTS(INVPCID, VEC_GP, 0);
+	cpu.gpr[R_RAX] = cpu.cr0 & ~CR0_PG;
+	FAULTS("\x0f\x22\xc0", VEC_GP, 0);
+	enter_ring(3);
+	invpcid(2, 0, 0);
+	FAULTS(INVPCID, VEC_GP, 0);
+	pcid_offered = false;
+}
+
 static void test_control_registers(void **state)
 {
 	cpu.gpr[R_RAX] = 0x12345000;
@@ -657,11 +715,11 @@ static void test_sse_moves(void **state)
 	FAULTS("\x0f\x10\x0b", VEC_NM, 0);
 }
 
-#define NATIVE(s, bytes)                                        \
-	do {                                                    \
-		OK(s);                                          \
+#define NATIVE(s, bytes)                                         \
+	do {                                                     \
+		OK(s);                                           \
 		assert_int_equal(native_len, sizeof(bytes) - 1); \
-		assert_memory_equal(native, bytes, native_len); \
+		assert_memory_equal(native, bytes, native_len);  \
 	} while (0)
 
 // Only whole instructions may go to the machine: one that took what stands behind it for a part of itself would run on there.
@@ -703,6 +761,7 @@ int main(void)
 		T(test_hypercall),
 		T(test_interrupt_flag),
 		T(test_control_registers),
+		T(test_pcid),
 		T(test_segments),
 		T(test_deliver),
 		T(test_software_interrupts),
