@@ -38,8 +38,6 @@ void debug_written(struct vcpu *v)
 
 void debug_enter(const struct vcpu *v)
 {
-	if (likely(!v->machine_dr7))
-		return;
 	write_dr0(v->cpu.dr[0]);
 	write_dr1(v->cpu.dr[1]);
 	write_dr2(v->cpu.dr[2]);
@@ -47,10 +45,9 @@ void debug_enter(const struct vcpu *v)
 	write_dr7(v->machine_dr7);
 }
 
-void debug_leave(const struct vcpu *v)
+void debug_leave(void)
 {
-	if (unlikely(v->machine_dr7))
-		write_dr7(DR7_OFF);
+	write_dr7(DR7_OFF);
 }
 
 // The hits of this exception replace those of the last, the other bits stay set until the guest clears them; the machine's go,

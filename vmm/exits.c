@@ -129,6 +129,7 @@ static void page_fault(struct vcpu *v)
 		v->marker_seen = p->marker_cr2;
 		shadow_used(v->vm->shadow);
 	}
+	shadow_hint(v->vm->shadow, p->guest_cr2, p->rip);
 	result = shadow_fault(v->vm->shadow, &m, va, (u32)p->error, &w, &fault);
 	if (result != SHADOW_FIXED && gate_in_reflection(p->rip)) {
 		exit_is(v, EXIT_PAGE_FAULT_GUEST);

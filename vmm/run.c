@@ -183,7 +183,7 @@ static bool interrupt_due(const struct vcpu *v)
 // handler, and (the gate) a SYSCALL that leaves TF, DF, NT or AC as they are. The emulator runs the kernel then.
 static bool is_special(const struct x86_cpu *c)
 {
-	return (c->rflags & RFL_IOPL) || c->nmi_blocked || emul_code_breakpoints(c);
+	return (c->rflags & RFL_IOPL) || c->nmi_blocked || (unlikely(c->dr[7] & 0xff) && emul_code_breakpoints(c));
 }
 
 static bool gate_serves(const struct x86_cpu *c)
@@ -266,9 +266,11 @@ static void enter(struct vcpu *v)
 	trace(ENTRY, TRACE_ENTRY_ENTER, v->gate.page->rip, v->gate.page->cs, v->gate.trust->guest_cr3, v->gate.page->pending);
 	if (unlikely(v->vm->stress))
 		check_stress(v);
-	debug_enter(v);
+	if (unlikely(v->machine_dr7))
+		debug_enter(v);
 	gate_enter(&v->gate);
-	debug_leave(v);
+	if (unlikely(v->machine_dr7))
+		debug_leave();
 	v->exit_tsc = rdtsc();
 	roots_after_exit(v);
 	console_after_exit(v);

@@ -243,11 +243,11 @@ static inline unsigned saved_rpl(const struct vcpu *v)
 	return v->gate.page->cs & 3;
 }
 
-// debug.c: the machine's debug registers are the guest's only while it runs
+// debug.c: the machine's debug registers are the guest's only while it runs; enter and leave while machine_dr7 is not 0
 void debug_exception(struct vcpu *v); // #DB came: the guest's DR6
 void debug_written(struct vcpu *v);
 void debug_enter(const struct vcpu *v);
-void debug_leave(const struct vcpu *v);
+void debug_leave(void);
 
 // inject.c
 void vcpu_inject(struct vcpu *v, const struct x86_fault *fault, bool soft, bool external);

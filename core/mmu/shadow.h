@@ -86,6 +86,10 @@ enum shadow_result {
 	SHADOW_NOMEM, // not even after eviction
 };
 
+// Before shadow_fault(): the address of the guest's last own fault, and something that tells the instruction that faults now from
+// others. Only for guesses about what the guest is going to store next.
+void shadow_hint(struct shadow *s, u64 fault_va, u64 site);
+
 // A page fault came from the machine in the current root. error: the machine's code (P ignored when RSVD, TCG quirk).
 enum shadow_result shadow_fault(struct shadow *s, const struct mmu_mode *m, u64 va, u32 error, struct guest_walk *w,
 				struct x86_fault *fault);

@@ -12,10 +12,11 @@
 //  - Everything but the guest's own stores (P2M, protection, watches) reaches stale entries by the reverse map at once.
 #include "core/mmu/shadow_private.h"
 
-// Brings in what has changed.
-static void oos_bring_in(struct shadow *s, struct table *t)
+// Brings in what has changed. Returns how many entries.
+static unsigned oos_bring_in(struct shadow *s, struct table *t)
 {
 	const u64 *copy = oos_copy(s, t), *guest = walk_table(s, t->ppn);
+	unsigned changed = 0;
 
 	assert(guest); // a frame that goes away is unshadowed
 	for (unsigned at = 0; at < SLOTS; at += 8) {
@@ -25,9 +26,12 @@ static void oos_bring_in(struct shadow *s, struct table *t)
 		      (g[6] ^ c[6]) | (g[7] ^ c[7])))
 			continue;
 		for (unsigned slot = at; slot < at + 8; slot++)
-			if (guest[slot] != copy[slot])
+			if (guest[slot] != copy[slot]) {
 				sync_leaf(s, t, slot, guest);
+				changed++;
+			}
 	}
+	return changed;
 }
 
 void oos_forget(struct shadow *s, struct table *t)
@@ -42,8 +46,10 @@ void oos_forget(struct shadow *s, struct table *t)
 void oos_end(struct shadow *s, struct table *t)
 {
 	struct frame *f = frame_of(s, t->ppn);
+	struct site *site = &s->sites[t->row_site];
 
-	oos_bring_in(s, t);
+	if (oos_bring_in(s, t) < 2 && t->guessed)
+		site->rows -= (u8)MIN(site->rows, SITE_STEP);
 	oos_forget(s, t);
 	table_in_use(s, t);
 	if (!(s->plant & PLANT_SKIP_REPROTECT))
@@ -52,27 +58,50 @@ void oos_end(struct shadow *s, struct table *t)
 		table_mark(s, t);
 }
 
-// Does this write go on with what the last ones did: taking rights away, or filling the entry after the last one?
-static bool oos_worth(const struct shadow *s, const struct table *t, u64 gpa)
+// Is this the first write of a row? Of a row that takes rights away if those of this instruction were; of one that fills entries if
+// it is for another page than the one that the guest has a fault of.
+static bool oos_guess(struct shadow *s, struct table *t, unsigned slot, const u64 *guest)
 {
-	unsigned slot = gpa / sizeof(u64) % SLOTS;
-
-	if (t->uses != s->uses || t->row < s->oos_after)
+	if (t->uses == s->uses && t->row && slot == t->last_leaf) // cleared and set: one entry
 		return false;
-	return t->row_fills ? slot == t->last_leaf + 1u : slot != t->last_leaf;
+	if (entry_live(t->entry[slot]))
+		return s->sites[s->site].rows >= SITE_SURE;
+	return !(guest[slot] & PTE_P) && !t->multi && t->va < BIT(VA_BITS - 1) && slot != va_slot(s->fault_va, 1) &&
+	       !((t->va ^ s->fault_va) >> level_shift(2));
+}
+
+// Does it go on with what the last ones did: taking rights away, or filling the entry after the last one?
+static bool oos_row(struct shadow *s, const struct table *t, unsigned slot)
+{
+	struct site *site = &s->sites[t->row_site];
+
+	if (t->uses != s->uses || t->row < s->oos_after || slot == t->last_leaf)
+		return false;
+	if (t->row_fills)
+		return slot == t->last_leaf + 1u;
+	site->waiting = false;
+	site->rows = (u8)MIN(site->rows + SITE_STEP, SITE_MAX);
+	return true;
 }
 
 bool oos_start(struct shadow *s, struct frame *f, u64 gpa)
 {
 	struct table *t = &s->tables[f->tables];
+	unsigned slot = gpa / sizeof(u64) % SLOTS, place;
 	const u64 *guest;
-	unsigned place;
 
-	if (!s->oos_max || !f->tables || f->watch || t->frame_next || t->level != 1 || !oos_worth(s, t, gpa))
+	if (!s->oos_max || !f->tables || f->watch || t->frame_next || t->level != 1)
 		return false;
 	guest = walk_table(s, t->ppn);
 	if (!guest)
 		return false;
+	t->guessed = false;
+	if (!oos_row(s, t, slot)) {
+		if (!oos_guess(s, t, slot, guest))
+			return false;
+		t->guessed = entry_live(t->entry[slot]);
+		t->row_site = s->site;
+	}
 	if (s->oos_count < s->oos_max) {
 		for (place = 0; s->oos[place]; place++)
 			;

@@ -76,12 +76,14 @@ struct table {
 	bool multi;             // mapped at more than one address
 	bool markers;           // absent entries of the guest are ENTRY_MARKER
 	u8 unsynced;            // writable by the guest: 1 + its place in shadow.oos; 0: in sync
+	bool guessed;           // went out of sync at the first of a row
 	bool row_fills;         // the last of the row filled an entry
 	bool remark;            // had markers when it went out of sync
 	u8 writes;              // to the guest's frame, each at another place than the one before, since the table was last used
 	u8 row;                 // of these, how many look like a row of many: shadow_oos.c
 	u16 last_write;         // slot
 	u16 last_leaf;          // slot that was counted in row
+	u16 row_site;           // in shadow.sites, of the first of the row
 	u8 faults;              // hidden faults served: prefetch grows with them
 	u32 uses;               // shadow.uses when writes and row were last counted: void when another
 };
@@ -108,6 +110,16 @@ struct walk_memo {
 	u64 generation; // shadow.upper_changes, which is never 0: an empty one is never true
 };
 
+// What stores of one instruction of the guest that take a right away were: the first of a row, or alone.
+#define SITES 64
+#define SITE_SURE 4u
+#define SITE_MAX 7u
+#define SITE_STEP 2u // for a row, or a wrong guess; 1 for a store alone
+struct site {
+	u8 rows;      // up for a row, down for a store alone: from SITE_SURE on the table goes out of sync at the first
+	bool waiting; // the last first one has not been followed yet
+};
+
 struct shadow {
 	const struct shadow_ports *ports;
 	void *ctx;
@@ -128,6 +140,9 @@ struct shadow {
 	mpn_t root_gone;                 // the last of them
 	u32 flood, leaf_run, direct_run; // knobs
 	u32 oos_max, oos_after;
+	u64 fault_va;           // shadow_hint()
+	u16 site;               // in sites
+	struct site sites[SITES];
 	u32 uses; // guest faults that went by the gate: what was written before them was not in a row with what comes after
 	u32 oos_count, oos_next;
 	u32 oos[OOS_MAX]; // unsynced tables, 0: free place

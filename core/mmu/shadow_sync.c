@@ -143,9 +143,26 @@ static bool write_unshadows(struct shadow *s, struct frame *f, const u64 *guest,
 	return flooded;
 }
 
+void shadow_hint(struct shadow *s, u64 fault_va, u64 site)
+{
+	s->fault_va = fault_va;
+	s->site = (u16)((site ^ site >> 6 ^ site >> 12) % SITES);
+}
+
 void shadow_used(struct shadow *s)
 {
 	s->uses++;
+}
+
+// A store that takes a right away, perhaps the first of a row. The one before from there was alone, if it still waits.
+static void site_note(struct shadow *s, struct table *t)
+{
+	struct site *site = &s->sites[s->site];
+
+	if (site->waiting && site->rows)
+		site->rows--;
+	site->waiting = true;
+	t->row_site = s->site;
 }
 
 // A write to a leaf table. One that takes a right away (fork, munmap, mprotect) may be the first of many, and one that fills
@@ -158,6 +175,10 @@ static void written_leaf(struct shadow *s, struct table *t, unsigned slot, const
 	now = entry_live(t->entry[slot]);
 	if (!entry_reduced(old, now) && !(!old && (now & PTE_U)))
 		return;
+	if (t->row_fills == !!old) // the other kind begins a new row
+		t->row = 0;
+	if (old && !t->row)
+		site_note(s, t);
 	if (t->row < UINT8_MAX && (!t->row || t->last_leaf != slot))
 		t->row++;
 	t->last_leaf = (u16)slot;

@@ -142,11 +142,6 @@ int platform_acknowledge(struct platform *p, u64 now)
 	return vector;
 }
 
-bool platform_nmi_pending(const struct platform *p)
-{
-	return p->lapic.nmi_pending;
-}
-
 bool platform_take_nmi(struct platform *p)
 {
 	bool pending = p->lapic.nmi_pending;

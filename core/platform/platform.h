@@ -101,7 +101,10 @@ void platform_stolen(struct platform *p, u64 ns);
 bool platform_interrupt_pending(const struct platform *p);
 // Acknowledges it: the vector, or -1.
 int platform_acknowledge(struct platform *p, u64 now);
-bool platform_nmi_pending(const struct platform *p);
+static inline bool platform_nmi_pending(const struct platform *p) // inline: asked at each exit
+{
+	return p->lapic.nmi_pending;
+}
 bool platform_take_nmi(struct platform *p);
 
 // For the caller that serves some of the UART's accesses itself (uart_plain_output): its reads of IIR left `iir` there.

@@ -549,6 +549,7 @@ static void ex_access(struct exercise *x, u64 va, u32 err)
 			ex_check_allowed(x, va, err, e);
 			return;
 		}
+		shadow_hint(x->shadow, x->recent[va >> 12 & 15], va >> 14);
 		r = shadow_fault(x->shadow, &x->mode, va, err | (x->random(x->random_ctx) & PF_P), &w, &f);
 		if (x->tlb[va >> 12 & (EX_TLB - 1)].va == (va & ~PAGE_MASK))
 			x->tlb[va >> 12 & (EX_TLB - 1)].entry = 0; // the machine drops what faulted

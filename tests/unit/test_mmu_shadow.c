@@ -309,7 +309,8 @@ static void test_unsynced_fills(void **state)
 	assert_int_equal(fault(x, DIRECT, 0), SHADOW_FIXED);
 	assert_int_equal(fault(x, USER + 40 * PAGE_SIZE, PF_U), SHADOW_INJECT);
 	set_pte(x, P_L1, va_slot(USER, 1) + 40, (P_DATA + 40) << 12 | FULL);
-	// Elsewhere: no row.
+	// Elsewhere: no row, if the guest has a fault there.
+	shadow_hint(x->shadow, USER + 42 * PAGE_SIZE, 0);
 	assert_int_equal(fault(x, table + (va_slot(USER, 1) + 42) * 8, PF_W), SHADOW_EMULATE);
 	assert_int_equal(fault(x, table + (va_slot(USER, 1) + 41) * 8, PF_W), SHADOW_FIXED);
 	assert_false(shadow_in_sync(x->shadow));
@@ -324,6 +325,50 @@ static void test_unsynced_fills(void **state)
 	assert_int_equal(x->marked, 0);
 	assert_false(reaches(x, USER + 60 * PAGE_SIZE, PF_U));
 	assert_int_equal(x->marked, 1);
+	finish(x);
+}
+
+// What was a row several times is taken for one at its first write, and no more once that was wrong; a fill beside the guest's own
+// fault is taken for the first of a row.
+static void test_unsynced_guess(void **state)
+{
+	struct exercise *x = linux_guest();
+	u64 table = DIRECT + P_L1 * PAGE_SIZE;
+	enum shadow_result first = SHADOW_EMULATE;
+	unsigned rows;
+
+	assert_int_equal(fault(x, DIRECT, 0), SHADOW_FIXED);
+	for (rows = 0; rows < 8 && first == SHADOW_EMULATE; rows++) {
+		for (unsigned i = 0; i < 3; i++)
+			set_pte(x, P_L1, i, (P_DATA + i) << 12 | FULL);
+		ex_load(x, P_ROOT << 12);
+		for (unsigned i = 0; i < 3; i++)
+			if (!reaches(x, USER + i * PAGE_SIZE, PF_U))
+				assert_int_equal(fault(x, USER + i * PAGE_SIZE, PF_U), SHADOW_FIXED);
+		shadow_hint(x->shadow, 0, 7);
+		first = fault(x, table, PF_W);
+		if (first == SHADOW_EMULATE)
+			set_pte(x, P_L1, 0, 0);
+		else
+			put(x, P_L1, USER, 1, 0);
+		if (first == SHADOW_EMULATE)
+			assert_int_equal(fault(x, table + 8, PF_W), SHADOW_FIXED);
+		put(x, P_L1, USER + PAGE_SIZE, 1, 0);
+		shadow_invlpg(x->shadow);
+	}
+	assert_in_range(rows, 2, 6);
+	// Right, so again; then alone, so no more.
+	for (unsigned i = 0; i < 3; i++) {
+		set_pte(x, P_L1, 0, P_DATA << 12 | FULL);
+		shadow_used(x->shadow);
+		assert_int_equal(fault(x, table, PF_W), i < 1 ? SHADOW_FIXED : SHADOW_EMULATE);
+		i ? set_pte(x, P_L1, 0, 0) : put(x, P_L1, USER, 1, 0);
+		shadow_invlpg(x->shadow);
+	}
+	shadow_used(x->shadow);
+	shadow_hint(x->shadow, USER + 45 * PAGE_SIZE, 9);
+	assert_int_equal(fault(x, table + 45 * 8, PF_W), SHADOW_EMULATE);
+	assert_int_equal(fault(x, table + 40 * 8, PF_W), SHADOW_FIXED);
 	finish(x);
 }
 
@@ -578,6 +623,7 @@ int main(void)
 		cmocka_unit_test(test_flood_unshadows),
 		cmocka_unit_test(test_unsynced),
 		cmocka_unit_test(test_unsynced_fills),
+		cmocka_unit_test(test_unsynced_guess),
 		cmocka_unit_test(test_unsynced_raise),
 		cmocka_unit_test(test_unsynced_reused),
 		cmocka_unit_test(test_clearing_unshadows),
