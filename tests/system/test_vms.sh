@@ -178,7 +178,7 @@ prompt() {
 
 preserve() {
 	local log=$WORK/preserve.log before
-	start "$log" --memory 128M --timeout 200 --stats "$WORK/preserve.json" "$(small keep t 8 'on_crash = "preserve"')" "$(small other e)"
+	start "$log" --memory 128M --hv-arg check=1 -v --timeout 200 --stats "$WORK/preserve.json" "$(small keep t 8 'on_crash = "preserve"')" "$(small other e)"
 	await "$log" '^other\| TZ-ECHO' 60 && await "$log.err" 'VM keep crashed: triple fault.*kept' 60 || not_ok "preserve: it crashes" "it does not"
 	equal "preserve: state" "$(state_of keep)" crashed
 	says "preserve: walk" 0 walk keep 0x100000
@@ -214,6 +214,7 @@ preserve() {
 	wait "$run"
 	equal "preserve: status" $? 10
 	equal "preserve: each crash is told once" "$(grep -c 'VM keep crashed' "$log.err")" 2
+	has "preserve: nothing leaked" "$log.err" 'integrity: 3 VMs checked.* frames free as before'
 	has "preserve: statistics" "$WORK/preserve.json" '"name":"keep","type":"hvm","state":"crashed".*"how":"crash"'
 	rm -f "$socket"
 }
@@ -223,7 +224,7 @@ preserve() {
 shortage() {
 	local log=$WORK/shortage.log free less refused=0 long
 	long=$(printf '%063d' 0 | tr 0 n)
-	start "$log" --memory 96M --timeout 200 --stats "$WORK/shortage.json" "$(small first e)" "$(small second s 66)"
+	start "$log" --memory 96M --hv-arg check=1 -v --timeout 200 --stats "$WORK/shortage.json" "$(small first e)" "$(small second s 66)"
 	await "$log" '^first\| TZ-ECHO' 60 || not_ok "shortage: the first runs" "it does not"
 	has "shortage: the second is refused" "$log.err" '^trapeze: VM second crashed: not enough machine memory: 66 MiB and .* left$'
 	free=$(number free_bytes)
@@ -245,6 +246,7 @@ shortage() {
 	for name in first "$long"; do says "shortage: ${name:0:5} ends" 0 destroy "$name"; done
 	wait "$run"
 	equal "shortage: status" $? 10
+	has "shortage: nothing leaked" "$log.err" 'integrity: [0-9]+ VMs checked.* frames free as before'
 	has "shortage: the refused one is in the statistics" "$WORK/shortage.json" '"name":"second",.*"how":"crash","reason":"not enough machine memory'
 	rm -f "$socket"
 }
