@@ -28,7 +28,7 @@ static bool is_null(struct json_value object, const char *key)
 	return json_kind(json_member(object, key)) != JSON_STRING;
 }
 
-static const char *flags(u64 e, unsigned level, char *buf, size_t size)
+static const char *flags(u64 e, unsigned level, unsigned levels, char *buf, size_t size)
 {
 	static const struct {
 		u64 bit;
@@ -41,11 +41,17 @@ static const char *flags(u64 e, unsigned level, char *buf, size_t size)
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (e & names[i].bit)
 			n += (size_t)snprintf(buf + n, size - n, "%s%s", n ? " " : "", names[i].name);
-	if (level > 1 && level < 4 && (e & PTE_PS))
-		n += (size_t)snprintf(buf + n, size - n, " %s", level == 2 ? "2M" : "1G");
+	if (level > 1 && level < 4 && (level < 3 || levels == 4) && (e & PTE_PS))
+		n += (size_t)snprintf(buf + n, size - n, " %s", level == 3 ? "1G" : levels == 2 ? "4M" : "2M");
 	if (!e)
 		snprintf(buf, size, "-");
 	return buf;
+}
+
+// Of the guest's tables; the shadow's are the machine's.
+static unsigned levels_of(struct json_value steps)
+{
+	return json_count(steps) ? (unsigned)client_u64(json_at(steps, 0), "level") : 0;
 }
 
 static void guest_table(struct json_value steps)
@@ -63,7 +69,7 @@ static void guest_table(struct json_value steps)
 			printf("%12s  no memory there\n", "-");
 		else
 			printf("%#12llx  0x%016llx  %s\n", (unsigned long long)hex(s, "mpn"), (unsigned long long)hex(s, "entry"),
-			       flags(hex(s, "entry"), level, text, sizeof(text)));
+			       flags(hex(s, "entry"), level, levels_of(steps), text, sizeof(text)));
 	}
 }
 
@@ -79,7 +85,7 @@ static void shadow_table(struct json_value steps)
 
 		printf("%7u %5llu %12s %#12llx  0x%016llx  %s\n", level, (unsigned long long)client_u64(s, "slot"), "",
 		       (unsigned long long)hex(s, "mpn"), (unsigned long long)e,
-		       (e & MARKER_BIT) ? "marker: the guest's own fault" : flags(e, level, text, sizeof(text)));
+		       (e & MARKER_BIT) ? "marker: the guest's own fault" : flags(e, level, 4, text, sizeof(text)));
 	}
 }
 
@@ -114,6 +120,8 @@ static void conclude(struct json_value walk, u64 address)
 	printf("VPN %#llx -> PPN %#llx -> ", (unsigned long long)hex(walk, "vpn"), (unsigned long long)hex(p2m, "ppn"));
 	if (is_null(p2m, "mpn"))
 		printf("no memory: a device's, or nothing\n");
+	else if (json_kind(json_member(walk, "shadow")) == JSON_ABSENT)
+		printf("MPN %#llx; not in long mode: emulated, without a shadow\n", (unsigned long long)hex(p2m, "mpn"));
 	else if (!filled)
 		printf("MPN %#llx; the shadow has no entry (yet)\n", (unsigned long long)hex(p2m, "mpn"));
 	else
@@ -176,7 +184,8 @@ int cmd_walk(const struct verb *v, int argc, char **argv)
 		mode(walk);
 		if (json_count(json_member(walk, "guest"))) {
 			guest_table(json_member(walk, "guest"));
-			shadow_table(json_member(walk, "shadow"));
+			if (json_count(json_member(walk, "shadow")))
+				shadow_table(json_member(walk, "shadow"));
 		}
 		conclude(walk, address);
 		status = EXIT_OK;

@@ -68,6 +68,32 @@ static bool guest_steps(struct json_out *j, struct vm *vm, u64 va, u64 *gpa)
 	return mapped;
 }
 
+// The same without long mode: no shadow goes with it.
+static bool legacy_steps(struct json_out *j, struct vm *vm, u64 va, u64 *gpa)
+{
+	struct mmu_mode m = vcpu_mmu_mode(&vm->vcpu);
+	unsigned top = m.paging == PAGING_PAE ? 3 : 2, bytes = top == 3 ? 8 : 4;
+	struct x86_fault fault;
+	struct guest_walk w;
+	bool mapped;
+
+	m.smap = false;
+	mapped = guest_translate(vm->shadow, &m, va, 0, false, &w, &fault);
+	json_key(j, "guest");
+	json_array(j);
+	for (unsigned level = top; level >= w.level; level--) {
+		json_object(j);
+		json_kv_u64(j, "level", level);
+		json_kv_u64(j, "slot", (w.entry_gpa[level] & (level == 3 ? 31 : PAGE_MASK)) / bytes);
+		put_mpn(j, vm, w.entry_gpa[level]);
+		json_kv_hex(j, "entry", w.entry[level]);
+		json_object_end(j);
+	}
+	json_array_end(j);
+	*gpa = w.gpa;
+	return mapped;
+}
+
 // What the machine walks. A table's number comes from us, but the table may be given back meanwhile: nothing outside RAM is read.
 static void shadow_steps(struct json_out *j, const struct vm *vm, u64 va)
 {
@@ -117,10 +143,6 @@ int method_walk(void *ctx, struct control_request *req, struct json_out *result)
 		return method_bad(req, "address: not canonical, bits 63 to 47 differ");
 	if (!four_levels && va >> 32)
 		return method_bad(req, "address: the VM is not in long mode, addresses have 32 bits");
-	if ((c->cr0 & CR0_PG) && !four_levels) {
-		req->error = "the VM's paging is not that of long mode";
-		return TZ_RPC_STATE;
-	}
 	json_object(result);
 	json_kv_hex(result, "address", va);
 	json_kv_hex(result, "vpn", va >> PAGE_SHIFT & ((1ull << 36) - 1));
@@ -131,6 +153,8 @@ int method_walk(void *ctx, struct control_request *req, struct json_out *result)
 	if (four_levels) {
 		mapped = guest_steps(result, vm, va, &gpa);
 		shadow_steps(result, vm, va);
+	} else if (c->cr0 & CR0_PG) {
+		mapped = legacy_steps(result, vm, va, &gpa);
 	} else {
 		gpa = va;
 	}

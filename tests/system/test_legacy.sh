@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # The kernel of 16- and 32-bit modes (tests/guests/legacy) on the bare machine and under Trapeze: the same checks and the same values,
 # every check good, the exit status of port 0xf4. QEMU's machine checks neither limits nor types of segments and knows no T bit
-# in a TSS: its failures are expected and named here.
+# in a TSS: its failures are expected and named here. And a 32-bit kernel of others' starts.
 . "$(dirname "$0")/lib.sh"
 
 quirks='read across the limit: #GP(0)
@@ -36,4 +36,38 @@ equal "every check is good" "$bad" ""
 count=$(values "$WORK/bare.log" | wc -l)
 if [ "$count" -ge 300 ]; then ok "$count effects of instructions"; else not_ok "$count effects of instructions" "at least 300 expected"; fi
 equal "the same effects" "$(diff <(values "$WORK/bare.log") <(values "$WORK/ours.log"))" ""
+
+# Starts KERNEL CMDLINE in the background and waits for PATTERN on its console.
+begin() { # NAME KERNEL CMDLINE PATTERN
+	printf 'name = "%s"\nkernel = "%s"\nmemory = 16\ncmdline = "%s"\n' "$1" "$2" "$3" >"$WORK/$1.cfg"
+	: >"$WORK/$1.log"
+	timeout 170 "$B/trapeze" run --timeout 150 --memory 512M --control "$socket" "$WORK/$1.cfg" </dev/null >"$WORK/$1.log" 2>"$WORK/$1.err" &
+	run=$!
+	for ((i = 0; i < 700; i++)); do
+		grep -aq "$4" "$WORK/$1.log" && return
+		kill -0 $run 2>/dev/null || break
+		sleep 0.2
+	done
+	not_ok "$1: begins" "$(cat "$WORK/$1.err")"
+	return 1
+}
+end() {
+	kill $run 2>/dev/null
+	wait $run 2>/dev/null
+}
+socket=$(mktemp -u "${TMPDIR:-/tmp}/legacy.XXXXXX")
+
+begin walk "$kernel" w waiting
+timeout 60 "$B/trapeze" walk --control "$socket" walk 0x100000 >"$WORK/walk.out" 2>&1
+end
+if grep -qE '^ +3 +0 ' "$WORK/walk.out" && grep -qE '^ +2 +0 .* 2M$' "$WORK/walk.out" && grep -q 'PPN 0x100 -> MPN .* without a shadow' "$WORK/walk.out"; then
+	ok "walk shows three levels"
+else
+	not_ok "walk shows three levels" "$(cat "$WORK/walk.out")"
+fi
+
+# memtest86+ of 32 bits, by Linux's 32-bit boot protocol: in compatibility mode, its kernel emulated.
+begin memtest "$PWD/guests/memtest/ia32.bin" "console=ttyS0,115200 nobench nosm nosmp nopause" '\[Address test' && ok "memtest86+ of 32 bits tests"
+end
+equal "and finds no error" "$(grep -aoE 'Errors: +[1-9][0-9]*' "$WORK/memtest.log")" ""
 finish

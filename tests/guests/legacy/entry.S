@@ -2,6 +2,8 @@
 // Entry, traps and starts. A trap goes back by IRET in its own ring; one that nothing takes ends guarded().
 #define LEGACY_KERNEL
 #include "tests/guests/common/multiboot.S"
+	sub $12, %esp
+	push %ebx // the loader's information
 	call kmain
 1:	hlt
 	jmp 1b

@@ -166,10 +166,27 @@ static void set_up(void)
 	outb(0xa1, 0xff);
 }
 
-void kmain(void);
-void kmain(void)
+// The command line ends in w: waits in PAE mode, to be looked at.
+static bool is_waiter(const u32 *info)
+{
+	const char *line = (const char *)info[4];
+
+	if (!(info[0] & 4) || !*line)
+		return false;
+	while (line[1])
+		line++;
+	return *line == 'w';
+}
+
+void kmain(const u32 *info);
+void kmain(const u32 *info)
 {
 	set_up();
+	if (is_waiter(info)) {
+		enter_pae();
+		print("waiting\n");
+		asm volatile("cli; hlt");
+	}
 	test_segments();
 	test_paging();
 	test_tasks();

@@ -88,6 +88,7 @@ bool raises(void (*code)(u32), u32 argument, unsigned vector, u32 error);
 // Runs code at ring 3 until it traps.
 void in_user(void (*code)(void), u32 eflags);
 
+void enter_pae(void);
 void test_paging(void), test_tasks(void), test_v86(void), test_segments(void), test_ops(void), test_real(void),
 	test_mmio(void);
 

@@ -334,6 +334,14 @@ static void without_pse(void)
 	directory[3] = 0;
 }
 
+void enter_pae(void)
+{
+	pae = true;
+	identity(0x83);
+	write_cr4(read_cr4() | 0x20);
+	write_cr0(read_cr0() | 0x80000000);
+}
+
 void test_paging(void)
 {
 	pae = false;
