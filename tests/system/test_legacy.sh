@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # The kernel of 16- and 32-bit modes (tests/guests/legacy) on the bare machine and under Trapeze: the same checks and the same values,
 # every check good, the exit status of port 0xf4. QEMU's machine checks neither limits nor types of segments and knows no T bit
-# in a TSS: its failures are expected and named here. And a 32-bit kernel of others' starts.
+# in a TSS: its failures are expected and named here.
 . "$(dirname "$0")/lib.sh"
 
 quirks='read across the limit: #GP(0)
@@ -65,9 +65,4 @@ if grep -qE '^ +3 +0 ' "$WORK/walk.out" && grep -qE '^ +2 +0 .* 2M$' "$WORK/walk
 else
 	not_ok "walk shows three levels" "$(cat "$WORK/walk.out")"
 fi
-
-# memtest86+ of 32 bits, by Linux's 32-bit boot protocol: in compatibility mode, its kernel emulated.
-begin memtest "$PWD/guests/memtest/ia32.bin" "console=ttyS0,115200 nobench nosm nosmp nopause" '\[Address test' && ok "memtest86+ of 32 bits tests"
-end
-equal "and finds no error" "$(grep -aoE 'Errors: +[1-9][0-9]*' "$WORK/memtest.log")" ""
 finish
