@@ -4,7 +4,7 @@
 // A batch repeats the operation until it takes some 20 ms, so that the clock's cost does not matter.
 // By the environment (the kernel hands it over from its command line): bench_rows=NAME,NAME only those rows, bench_longer=N batches
 // that take N times as long, bench_batches=N at most so many of them.
-// A mark (see tests/system/count_plugin.c) is executed at the beginning and before and after each row's batches, so that who counts
+// A mark (see tests/system/count_plugin.c) is executed at the beginning, before each row's first batch and after each batch, so that who counts
 // the machine's instructions can tell how many there were per operation.
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -122,8 +122,8 @@ static void measure(const struct row *r, uint64_t longer, unsigned batches)
 
 		sample[i] = (double)(now() - start) / units;
 		total += units;
+		mark();
 	}
-	mark();
 	qsort(sample, batches, sizeof(sample[0]), ascending);
 	printf("BENCH %s %.0f %lu\n", r->name, sample[batches / 2], (unsigned long)total);
 	fflush(stdout);
