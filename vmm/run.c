@@ -283,6 +283,7 @@ void vcpu_run(struct vcpu *v)
 
 	v->attention = true;
 	v->leaving = false;
+	v->armed_ns = 0; // the machine's timer may have been the idle loop's meanwhile, and be spent
 	platform_stolen(&vm->platform, v->entity.ready_ns); // fixed while this CPU runs it
 	while (vm->state != VM_ENDED) {
 		if (v->attention || v->cpu.halted || interrupt_due(v)) {
