@@ -288,7 +288,7 @@ void vcpu_run(struct vcpu *v)
 	while (vm->state != VM_ENDED) {
 		if (v->attention || v->cpu.halted || interrupt_due(v)) {
 			attend(v);
-			if (v->leaving)
+			if (v->leaving || vm->state == VM_ENDED)
 				break;
 		}
 		if (!v->in_machine && !prepare(v)) {

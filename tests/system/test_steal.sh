@@ -45,7 +45,8 @@ await_lines $((n + 2)) || not_ok "alone" "nothing is printed"
 within "alone, nothing is stolen" "$(stolen)" 0 5
 equal "x2APIC and PCIDs are seen" "$(tr -d '\r' <"$log" | sed -n 's/^one| TZ-CPU //p')" "invpcid pcid x2apic "
 lines | sed 's/^/# /'
-kill "$run"
+call destroy '{"vm":"one"}' # in user mode, without a timer of its own
 wait "$run"
+equal "a program that computes does not outlive its VM" $? 0
 rm -f "$socket"
 finish
