@@ -22,7 +22,7 @@ struct vmm_knobs {
 	bool no_prefetch;        // mmu.prefetch=0: a hidden fault fills the one entry that it needs
 	bool x2apic;             // cpu.x2apic=1: x2APIC mode is offered
 	bool pcid;               // cpu.pcid=1: PCID and INVPCID are offered
-	u64 oos;                 // mmu.oos=N: leaf page tables out of sync at most; 0: none
+	u64 oos;                 // mmu.oos=N: leaf page tables out of sync at most; 0, the default: none
 	u64 oos_after;           // mmu.oos_after=N: writes in a row that take rights away before that
 };
 

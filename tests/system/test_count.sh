@@ -76,13 +76,13 @@ within "demand page fault" 120
 # What takes milliseconds has ticks in it, each some emulated instructions: page faults of all kinds alone are counted.
 faults_alone="$NOISE|emulate|link|indirect|mmio"
 NOISE=$faults_alone per_operation maps 200
-within "16 pages mapped, touched and unmapped" 1850
+within "16 pages mapped, touched and unmapped" 2300
 NOISE=$faults_alone per_operation protects 200
 within "mprotect, twice" 450
 per_operation switches 2000
 within "context switch" 5
 NOISE=$faults_alone per_operation forks 20
-within "fork, exit and wait" 4200
+within "fork, exit and wait" 5500
 
 console_type 'poweroff -f'
 console_end 60
