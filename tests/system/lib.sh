@@ -67,3 +67,25 @@ exit_table() { # FILE
 	tr -d ' \n' <"$1" | sed -n 's/.*"exits":{\(\("[^"]*":{[^}]*},\{0,1\}\)*\)}.*/\1/p' | sed 's/},*/}\n/g' |
 		sed -nE 's/^"([^"]*)":\{.*"count":([0-9]+).*/\1 \2/p' | sort
 }
+
+# A test kernel of ours on the bare machine and under Trapeze ($WORK/bare.log, ours.log): both end by port 0xf4, with 3 where checks
+# fail there and 1 here; the same checks run, those in $quirks fail on the bare machine alone, and there are enough of them.
+both_machines() { # NAME VGA LEAST-CHECKS
+	local kernel=$PWD/$B/guests/$1.elf cpu count
+	cpu=$(sed -n 's/^#define TZ_CPU_MODEL "\(.*\)"$/\1/p' abi/machine.h)
+	timeout 120 qemu-system-x86_64 -machine pc -accel tcg -cpu "$cpu" -m 64 -nodefaults -display none -vga "$2" -serial stdio -no-reboot \
+		-device isa-debug-exit,iobase=0xf4,iosize=4 -kernel "$kernel" </dev/null >"$WORK/bare.log" 2>"$WORK/bare.err"
+	equal "bare machine: exit status" $? 3
+	printf 'name = "%s"\nkernel = "%s"\nmemory = 64\n' "$1" "$kernel" >"$WORK/$1.cfg"
+	timeout 200 "$B/trapeze" run --timeout 180 "$WORK/$1.cfg" </dev/null >"$WORK/ours.log" 2>"$WORK/ours.err"
+	equal "exit status" $? 1
+	equal "bare machine: what fails are the known quirks" "$(tr -d '\r' <"$WORK/bare.log" | sed -n 's/^not ok //p')" "$quirks"
+	equal "the same checks ran" "$(check_names "$WORK/ours.log" | cksum)" "$(check_names "$WORK/bare.log" | cksum)"
+	count=$(check_names "$WORK/ours.log" | wc -l)
+	if [ "$count" -ge "$3" ]; then ok "$count checks"; else not_ok "$count checks" "at least $3 expected"; fi
+	equal "every check is good" "$(tr -d '\r' <"$WORK/ours.log" | grep -A7 '^not ok')" ""
+}
+
+check_names() { # LOG
+	tr -d '\r' <"$1" | sed -nE 's/^(not )?ok //p'
+}
