@@ -6,23 +6,8 @@
 	jmp 1b
 
 // Frame: r15..rax, vector, error, rip, cs, rflags, rsp, ss (kernel.h: struct frame).
-	.macro stub n
-	.balign 16
-	.if (\n == 8) || ((\n >= 10) && (\n <= 14)) || (\n == 17)
-	.else
-	push $0
-	.endif
-	push $\n
-	jmp trap
-	.endm
-	.balign 16
-	.globl stubs
-stubs:
-	.set n, 0
-	.rept 256
-	stub n
-	.set n, n + 1
-	.endr
+#define STUBS 256
+#include "tests/guests/common/stubs.S"
 
 trap:
 	push %rax

@@ -8,23 +8,8 @@
 1:	hlt
 	jmp 1b
 
-	.macro stub n
-	.balign 16
-	.if (\n == 8) || ((\n >= 10) && (\n <= 14)) || (\n == 17)
-	.else
-	push $0
-	.endif
-	push $\n
-	jmp trap
-	.endm
-	.balign 16
-	.globl stubs
-stubs:
-	.set n, 0
-	.rept 64
-	stub n
-	.set n, n + 1
-	.endr
+#define STUBS 64
+#include "tests/guests/common/stubs.S"
 
 trap:
 	pusha
