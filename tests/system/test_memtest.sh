@@ -43,6 +43,11 @@ finish_run() { # returns its status
 chosen() { tr '\33' '\n' <"$1" | sed -nE 's/^\[16;22H *([.*]+) *$/\1/p' | tail -1; }
 verdict() { tr '\33' '\n' <"$1" | sed -nE 's/.*(Pass: *[0-9]+) *(Errors: *[0-9]+).*/\1 \2/p' | tail -1 | tr -s ' '; }
 
+# The screen is sent every two seconds: on a fast machine the first count of passes that it shows need not be 1.
+passes_without_errors() { # NAME LOG
+	if [[ $(verdict "$2") =~ ^Pass:\ [1-9][0-9]*\ Errors:\ 0$ ]]; then ok "$1"; else not_ok "$1" "$(verdict "$2")"; fi
+}
+
 vm() { # NAME
 	printf 'name = "%s"\nkernel = "%s"\ncmdline = "%s"\nmemory = 16\non_reboot = "destroy"\n' "$1" "$kernel" "$options" >"$WORK/$1.cfg"
 }
@@ -52,12 +57,12 @@ good() {
 	vm good
 	start "$log" timeout -k 5 150 "$B/trapeze" run --timeout 140 --stats "$WORK/good.json" "$WORK/good.cfg"
 	type_keys "$keys"
-	await "$log" 'Pass:  1' 120
+	await "$log" 'Pass: +[1-9]' 120
 	type_keys "$escape"
 	finish_run
 	equal "a pass, and out: status" $? 0
 	equal "its menu took the keys" "$(chosen "$log")" '...***.....'
-	equal "a pass without errors" "$(verdict "$log")" "Pass: 1 Errors: 0"
+	passes_without_errors "a pass without errors" "$log"
 	equal "the screen is memory: accesses to devices in memory" "$(exit_table "$WORK/good.json" | sed -n 's/^mmio //p')" 0
 }
 
@@ -66,8 +71,8 @@ bare() {
 	start "$log" timeout -k 5 100 qemu-system-x86_64 -machine pc -accel tcg -cpu "$(sed -n 's/^#define TZ_CPU_MODEL "\(.*\)"$/\1/p' abi/machine.h)" \
 		-m 16 -nodefaults -display none -vga none -serial stdio -no-reboot -kernel "$kernel" -append "$options"
 	type_keys "$keys"
-	await "$log" 'Pass:  1' 90
-	equal "bare machine: a pass without errors" "$(verdict "$log")" "Pass: 1 Errors: 0"
+	await "$log" 'Pass: +[1-9]' 90
+	passes_without_errors "bare machine: a pass without errors" "$log"
 	type_keys "$escape"
 	finish_run
 }
