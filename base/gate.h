@@ -97,7 +97,7 @@ struct vcpu_page {
 	u8 popf_special[256];    // by bits 8 to 15 of a flags word: nonzero if POPF of it is the emulator's (TF, IOPL)
 	u64 counter[16];         // debug counters written by translated code (block executions and the like)
 	u64 uart_msr, uart_iir, uart_iir_read, uart_iir_sent, uart_event;
-	u64 invlpg_exits; // 0: INVLPG of a lower-half address has nothing to do (nothing out of sync, no translated code there)
+	u64 invlpg_exits; // 0: INVLPG of a lower-half address has nothing to do (no translated code there)
 	u64 invlpg_va;    // translated INVLPG: its address
 	// Where translated code goes on after a return: each call writes the cache address of its landing, which checks that the
 	// return is its own; at first, and when that block is dropped, the common dispatch.

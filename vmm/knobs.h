@@ -20,10 +20,9 @@ struct vmm_knobs {
 	bool audit;              // mmu.audit=1: audit the shadow at each CR3 load
 	bool no_markers;         // mmu.markers=0: no guest fault is reflected by the gate
 	bool no_prefetch;        // mmu.prefetch=0: a hidden fault fills the one entry that it needs
+	bool no_rows;            // mmu.rows=0: no page table is let go at what may be the first of a row of stores
 	bool x2apic;             // cpu.x2apic=1: x2APIC mode is offered
 	bool pcid;               // cpu.pcid=1: PCID and INVPCID are offered
-	u64 oos;                 // mmu.oos=N: leaf page tables out of sync at most; 0, the default: none
-	u64 oos_after;           // mmu.oos_after=N: writes in a row that take rights away before that
 };
 
 extern struct vmm_knobs vmm_knobs;

@@ -56,10 +56,9 @@ static void read_knobs(const struct boot_info *bi)
 	vmm_knobs.audit = number(bi, "mmu.audit");
 	vmm_knobs.no_markers = number_or(bi, "mmu.markers", 1) == 0;
 	vmm_knobs.no_prefetch = number_or(bi, "mmu.prefetch", 1) == 0;
+	vmm_knobs.no_rows = number_or(bi, "mmu.rows", 1) == 0;
 	vmm_knobs.x2apic = number(bi, "cpu.x2apic");
 	vmm_knobs.pcid = number(bi, "cpu.pcid");
-	vmm_knobs.oos = number_or(bi, "mmu.oos", KNOB_UNSET);
-	vmm_knobs.oos_after = number_or(bi, "mmu.oos_after", KNOB_UNSET);
 }
 
 static void failed(const char *name, const char *reason)

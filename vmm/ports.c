@@ -269,7 +269,6 @@ static void port_invlpg(void *ctx, u64 linear)
 	struct vcpu *v = ctx;
 
 	trace(MMU, TRACE_MMU_INVLPG, linear, v->cpu.rip, 0, 0);
-	shadow_invlpg(v->vm->shadow);
 	bt_remap(v->vm->bt, linear);
 }
 

@@ -69,9 +69,10 @@ void roots_before_entry(struct vcpu *v)
 	struct gate_trust *t = v->gate.trust;
 	u64 generation;
 	mpn_t gone;
-	bool plain = shadow_roots_stand(v->vm->shadow, &generation, &gone) && !bt_has_lower(v->vm->bt);
+	bool plain = !bt_has_lower(v->vm->bt);
 	u64 mask = v->cpu.cr4 & CR4_PCIDE ? ~(CR3_PCID | CR3_NOFLUSH) : ~0ull, cr3 = v->cpu.cr3 & mask;
 
+	shadow_roots_gone(v->vm->shadow, &generation, &gone);
 	v->gate.page->invlpg_exits = !plain;
 	v->gate.page->guest_cr3 = v->cpu.cr3;
 	if (t->cr3_mask != mask)

@@ -69,7 +69,7 @@ static void hot_counters(const struct vcpu *v, struct stats_counter *out, char (
 }
 
 #define HOT_REPORTED 24
-#define OWN_COUNTERS 8
+#define OWN_COUNTERS 9
 
 static struct stats_counter debug[HOT_REPORTED + OWN_COUNTERS + LOCKSTEP_COUNTERS];
 
@@ -86,6 +86,7 @@ static unsigned debug_counters(const struct vm *vm)
 		{"links", b->links},
 		{"shadow_prefetched", m->prefetched},
 		{"shadow_unshadowed", m->unshadowed},
+		{"shadow_rows", m->guesses},
 		{"shadow_evictions", m->evictions},
 		{"injected", v->injected},
 	};

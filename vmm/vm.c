@@ -215,9 +215,7 @@ static void tune_shadow(struct shadow *s)
 {
 	struct shadow_knobs k = shadow_get_knobs(s);
 
-	k.oos_max = vmm_knobs.oos == KNOB_UNSET ? 0 : (u32)vmm_knobs.oos;
-	if (vmm_knobs.oos_after != KNOB_UNSET)
-		k.oos_after = (u32)vmm_knobs.oos_after;
+	k.rows = !vmm_knobs.no_rows;
 	if (vmm_knobs.no_prefetch)
 		k.leaf_run = k.direct_run = 0;
 	shadow_tune(s, &k);

@@ -284,20 +284,20 @@ static void emit_mov_cr3(struct bt_emit *e, const struct bt_insn *in)
 	bt_unspill(e, R_RCX);
 }
 
-// Page tables are in sync and every write to them was a crossing, which has flushed the TLB: then there is nothing to do, unless code
-// was translated from that address. No flags: the address's top byte is 0 in the lower half.
+// Every write to a shadowed page table was a crossing, which has flushed the TLB: there is nothing to do, unless code was translated
+// from that address. No flags: the address's top byte is 0 in the lower half.
 static void emit_invlpg(struct bt_emit *e, const struct bt_insn *in)
 {
-	u32 in_sync, lower;
+	u32 no_code, lower;
 
 	start(e, in);
 	bt_store(e, FIELD(invlpg_va), (in->modrm & 7) | (in->rex & 1) << 3);
 	bt_spill(e, R_RCX);
 	before(e, in, BIT(R_RCX));
 	bt_load(e, R_RCX, FIELD(invlpg_exits));
-	in_sync = bt_short_jump(e, 0xe3);
+	no_code = bt_short_jump(e, 0xe3);
 	tail_emulate(e, in, -1, BIT(R_RCX), 0);
-	bt_here(e, in_sync);
+	bt_here(e, no_code);
 	bt_load_byte(e, R_RCX, FIELD(invlpg_va) + 7);
 	lower = bt_short_jump(e, 0xe3);
 	tail_emulate(e, in, -1, BIT(R_RCX), 0);

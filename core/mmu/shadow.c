@@ -13,7 +13,7 @@ static u32 bucket_bits_for(u32 max_tables)
 }
 
 struct layout {
-	size_t frames, tables, by_key, by_mpn, copies, total;
+	size_t frames, tables, by_key, by_mpn, total;
 };
 
 static struct layout layout_for(u64 ppn_limit, u32 max_tables)
@@ -25,8 +25,7 @@ static struct layout layout_for(u64 ppn_limit, u32 max_tables)
 	l.tables = l.frames + ROUND_UP(ppn_limit * sizeof(struct frame), (size_t)64);
 	l.by_key = l.tables + ROUND_UP((max_tables + 1ull) * sizeof(struct table), (size_t)64);
 	l.by_mpn = l.by_key + buckets;
-	l.copies = l.by_mpn + buckets;
-	l.total = l.copies + OOS_MAX * PAGE_SIZE;
+	l.total = l.by_mpn + buckets;
 	return l;
 }
 
@@ -44,7 +43,7 @@ struct shadow *shadow_create(const struct shadow_config *config)
 
 	assert(config->memory_size >= l.total && config->max_tables >= MIN_TABLES);
 	assert(config->ppn_limit <= REF_HEAD && config->max_tables < REF_HEAD >> TABLE_BITS);
-	memset(memory, 0, l.copies);
+	memset(memory, 0, l.total);
 	*s = (struct shadow){
 		.ports = config->ports,
 		.ctx = config->ctx,
@@ -63,9 +62,7 @@ struct shadow *shadow_create(const struct shadow_config *config)
 		.flood = DEFAULT_FLOOD,
 		.leaf_run = DEFAULT_LEAF_RUN,
 		.direct_run = DEFAULT_DIRECT_RUN,
-		.oos_max = OOS_MAX,
-		.oos_after = DEFAULT_OOS_AFTER,
-		.oos_copies = (u64 *)(memory + l.copies),
+		.rows = true,
 	};
 	for (u32 i = config->max_tables; i > 0; i--) {
 		s->tables[i].next = s->cold;
@@ -140,7 +137,6 @@ enum status shadow_load(struct shadow *s, u64 guest_cr3, mpn_t *root)
 	}
 	table_used(s, t);
 	table_in_use(s, t);
-	oos_sync(s, true);
 	if (fresh)
 		link_shared(s, t, guest);
 	s->current = table_index(s, t);
@@ -148,16 +144,10 @@ enum status shadow_load(struct shadow *s, u64 guest_cr3, mpn_t *root)
 	return ST_OK;
 }
 
-bool shadow_in_sync(const struct shadow *s)
-{
-	return !s->oos_count;
-}
-
-bool shadow_roots_stand(const struct shadow *s, u64 *generation, mpn_t *last_gone)
+void shadow_roots_gone(const struct shadow *s, u64 *generation, mpn_t *last_gone)
 {
 	*generation = s->roots_gone;
 	*last_gone = s->root_gone;
-	return !s->oos_count;
 }
 
 void shadow_tune(struct shadow *s, const struct shadow_knobs *knobs)
@@ -165,16 +155,12 @@ void shadow_tune(struct shadow *s, const struct shadow_knobs *knobs)
 	s->flood = MIN(knobs->flood, FLOOD_MAX);
 	s->leaf_run = MIN(knobs->leaf_run, SLOTS);
 	s->direct_run = MIN(knobs->direct_run, SLOTS);
-	for (unsigned place = 0; place < OOS_MAX; place++)
-		if (s->oos[place])
-			oos_end(s, &s->tables[s->oos[place]]);
-	s->oos_max = MIN(knobs->oos_max, OOS_MAX);
-	s->oos_after = MIN(knobs->oos_after, (u32)UINT8_MAX);
+	s->rows = knobs->rows;
 }
 
 struct shadow_knobs shadow_get_knobs(const struct shadow *s)
 {
-	return (struct shadow_knobs){s->flood, s->leaf_run, s->direct_run, s->oos_max, s->oos_after};
+	return (struct shadow_knobs){s->flood, s->leaf_run, s->direct_run, s->rows};
 }
 
 const struct shadow_stats *shadow_get_stats(const struct shadow *s)

@@ -4,10 +4,9 @@
 // levels are the emulator's, and only walked.
 //
 // Invariants
-//  - A guest frame that is shadowed as a page table is never writable through any shadow entry, unless it is a level-1 table
-//    out of sync.
-//  - A shadow entry is never more permissive than the guest's tables together are, or (out of sync) were since the address was
-//    last flushed; writable only if the guest's D is set, present only if its A is set (the walk sets both, as the machine would).
+//  - A guest frame that is shadowed as a page table is never writable through any shadow entry.
+//  - A shadow entry is never more permissive than the guest's tables together are; writable only if the guest's D is set, present
+//    only if its A is set (the walk sets both, as the machine would).
 //  - No G bit, U as the guest's. Slot GATE_SLOT of every root is the vCPU's gate and nothing else.
 #ifndef CORE_MMU_SHADOW_H
 #define CORE_MMU_SHADOW_H
@@ -94,16 +93,11 @@ void shadow_hint(struct shadow *s, u64 fault_va, u64 site);
 enum shadow_result shadow_fault(struct shadow *s, const struct mmu_mode *m, u64 va, u32 error, struct guest_walk *w,
 				struct x86_fault *fault);
 
-// Root for the guest's cr3 (created when needed): the machine frame to load. The root is current until the next call. A
-// CR3 load is a sync point.
+// Root for the guest's cr3 (created when needed): the machine frame to load. The root is current until the next call.
 enum status shadow_load(struct shadow *s, u64 guest_cr3, mpn_t *root) MUST_CHECK;
-// May the gate switch between roots by itself? Not while anything waits for a sync point. *generation changes when a root
-// is released: addresses of roots kept elsewhere are void then, or if it changed by one that of *last_gone alone.
-bool shadow_roots_stand(const struct shadow *s, u64 *generation, mpn_t *last_gone);
-// INVLPG: everything is brought in, so that the next has nothing to do.
-void shadow_invlpg(struct shadow *s);
-// True: nothing is out of sync, INVLPG has nothing to do.
-bool shadow_in_sync(const struct shadow *s);
+// *generation changes when a root is released: addresses of roots kept elsewhere are void then, or if it changed by one that of
+// *last_gone alone.
+void shadow_roots_gone(const struct shadow *s, u64 *generation, mpn_t *last_gone);
 // EFER.NXE changed: everything is dropped, the current root stays and is empty. Changes of CR0.WP, CR4.SMEP and SMAP need none
 // of this: no shadow entry depends on them.
 void shadow_flush_all(struct shadow *s);
@@ -131,15 +125,13 @@ void shadow_drop_frame(struct shadow *s, ppn_t ppn);
 // many for the higher ones).
 struct shadow_knobs {
 	u32 flood, leaf_run, direct_run;
-	u32 oos_max;   // level-1 tables out of sync at most; 0: all are in sync at all times
-	u32 oos_after; // emulated writes in a row that take rights away, after which a level-1 table goes out of sync
+	bool rows; // guess that a write is the first of a row, and unshadow the table at once
 };
 void shadow_tune(struct shadow *s, const struct shadow_knobs *knobs);
 struct shadow_knobs shadow_get_knobs(const struct shadow *s);
 
 struct shadow_stats {
-	u64 tables, hidden_faults, guest_faults, emulated, pte_writes, evictions, prefetched, unshadowed, roots_built;
-	u64 unsyncs, resyncs; // tables let go out of sync; looked through at sync points
+	u64 tables, hidden_faults, guest_faults, emulated, pte_writes, evictions, prefetched, unshadowed, guesses, roots_built;
 };
 const struct shadow_stats *shadow_get_stats(const struct shadow *s);
 

@@ -33,7 +33,7 @@ static void entry_violation(struct audit *a, const struct table *t, unsigned slo
 		  t->direct ? " (direct)" : "", slot, (unsigned long)t->entry[slot], what);
 }
 
-// What an entry may grant at most, and where it must lead. An unsynced table's follow the copy.
+// What an entry may grant at most, and where it must lead.
 struct allowed {
 	bool present;
 	bool leaf;
@@ -114,7 +114,7 @@ static void audit_upper(struct audit *a, const struct table *t, unsigned slot, c
 
 static void audit_entries(struct audit *a, const struct table *t)
 {
-	const u64 *guest = t->unsynced ? oos_copy(a->s, t) : t->direct ? NULL : walk_table(a->s, t->ppn);
+	const u64 *guest = t->direct ? NULL : walk_table(a->s, t->ppn);
 	unsigned live = 0;
 
 	for (unsigned slot = 0; slot < SLOTS; slot++) {
@@ -125,7 +125,7 @@ static void audit_entries(struct audit *a, const struct table *t)
 				entry_violation(a, t, slot, "is not the gate");
 			continue;
 		}
-		if (t->entry[slot] == ENTRY_MARKER && (!t->markers || t->unsynced || t->direct || t->level != 1 || !guest || (guest[slot] & PTE_P)))
+		if (t->entry[slot] == ENTRY_MARKER && (!t->markers || t->direct || t->level != 1 || !guest || (guest[slot] & PTE_P)))
 			entry_violation(a, t, slot, "promises a fault that is not the guest's");
 		if (!entry_live(t->entry[slot]))
 			continue;
@@ -221,30 +221,6 @@ static void audit_frames(struct audit *a)
 			  (unsigned long)mapped);
 }
 
-// Unsynced tables: their places, and that each is all that its frame is.
-static void audit_unsynced(struct audit *a)
-{
-	const struct shadow *s = a->s;
-	u32 marked = 0, placed = 0;
-
-	for (unsigned place = 0; place < OOS_MAX; place++) {
-		const struct table *t = &s->tables[s->oos[place]];
-
-		if (!s->oos[place])
-			continue;
-		placed++;
-		if (t->unsynced != place + 1 || t->level != 1 || t->direct)
-			violation(a, "place %u holds no unsynced table", place);
-		else if (frame_of(s, t->ppn)->tables != s->oos[place] || t->frame_next || frame_of(s, t->ppn)->watch ||
-			 !frame_of(s, t->ppn)->unsynced)
-			entry_violation(a, t, 0, "unsynced, its frame is more than this table");
-	}
-	for (ppn_t ppn = 0; ppn < s->ppn_limit; ppn++)
-		marked += s->frames[ppn].unsynced;
-	if (placed != s->oos_count || marked != placed)
-		violation(a, "%u unsynced tables, %u in their places, %u frames", s->oos_count, placed, marked);
-}
-
 static unsigned list_length(const struct shadow *s, u32 i)
 {
 	unsigned n = 0;
@@ -291,7 +267,6 @@ unsigned shadow_audit(struct shadow *s, void (*report)(void *ctx, const char *te
 		violation(&a, "%lu entries lead to tables, %lu parents are known", (unsigned long)a.links,
 			  (unsigned long)parents);
 	audit_frames(&a);
-	audit_unsynced(&a);
 	audit_counts(&a, used, roots);
 	return a.violations;
 }

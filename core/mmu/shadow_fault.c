@@ -72,9 +72,6 @@ static enum shadow_result fault_fill(struct shadow *s, const struct guest_walk *
 	while (t->level > 1)
 		t = fault_descend(s, t, w, va);
 	guest = t->direct ? NULL : walk_table(s, t->ppn);
-	// A row is over when user code runs; but not that of a table that maps itself and has just been let go for this very write.
-	if (t->unsynced && (error & PF_U) && t->ppn != w->gpa >> PAGE_SHIFT)
-		oos_end(s, t);
 	if (!sync_leaf(s, t, slot, guest))
 		return SHADOW_EMULATE;
 	fault_prefetch(s, t, slot, guest);
@@ -114,7 +111,7 @@ static bool fault_must_emulate(struct shadow *s, const struct guest_walk *w, u32
 		return true;
 	if (fault_dead_root(s, f))
 		sync_unshadow(s, f);
-	return frame_protected(f) && !oos_start(s, f, w->gpa);
+	return frame_protected(f);
 }
 
 #define WALK_SPAN BIT(21)
@@ -146,7 +143,7 @@ static bool fault_remembered(struct shadow *s, const struct mmu_mode *m, u64 va,
 		return false;
 	w->gpa = memo->gpa | (va & (WALK_SPAN - 1));
 	f = frame_of(s, w->gpa >> PAGE_SHIFT);
-	w->present = f && frame_protected(f) && !fault_dead_root(s, f) && !oos_start(s, f, w->gpa);
+	w->present = f && frame_protected(f) && !fault_dead_root(s, f);
 	return w->present;
 }
 

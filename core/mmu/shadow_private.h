@@ -5,7 +5,7 @@
 //   shadow_table.c  descriptors, look-up by key and by machine frame, parent links, release, eviction
 //   shadow_rmap.c   leaf entries, reverse map, write protection
 //   shadow_sync.c   recomputing entries from the guest's, writes to guest tables, unshadowing
-//   shadow_oos.c    leaf tables out of sync
+//   shadow_rows.c   guesses that a store is the first of a row
 //   shadow_fault.c  page faults, prefetch
 //   shadow_audit.c  recomputes everything
 //   shadow_stress.c looks for rights reduced without a flush
@@ -39,12 +39,10 @@
 #define DEFAULT_PHYS_BITS 40
 #define DEFAULT_FLOOD 4
 #define UPPER_FLOOD 16 // times that for tables above level 1: rebuilding them costs all that hangs below
-#define FLOOD_MAX 15u  // times UPPER_FLOOD still fits the counter
+#define OTHER_ENTRY 4u // what a store to another entry than the last one counts; one to the same counts 1
+#define FLOOD_MAX 255u // times UPPER_FLOOD and OTHER_ENTRY still fits the counter
 #define DEFAULT_LEAF_RUN 64
 #define DEFAULT_DIRECT_RUN 64
-
-#define OOS_MAX 32u // tables out of sync at once; a CR3 load looks at each
-#define DEFAULT_OOS_AFTER 1
 
 struct link {
 	u32 prev, next;
@@ -56,7 +54,6 @@ struct frame {
 	u32 tables;    // descriptors that shadow it as a page table, by table.frame_next
 	u8 watch;      // enum shadow_watch bits
 	bool writable; // some entry may map it writable (set with the entry, cleared when protected)
-	bool unsynced; // its only table is
 };
 
 struct table {
@@ -75,17 +72,13 @@ struct table {
 	bool direct;            // pieces of a guest large page: rights are in the entry that points here
 	bool multi;             // mapped at more than one address
 	bool markers;           // absent entries of the guest are ENTRY_MARKER
-	u8 unsynced;            // writable by the guest: 1 + its place in shadow.oos; 0: in sync
-	bool guessed;           // went out of sync at the first of a row
-	bool row_fills;         // the last of the row filled an entry
-	bool remark;            // had markers when it went out of sync
-	u8 writes;              // to the guest's frame, each at another place than the one before, since the table was last used
-	u8 row;                 // of these, how many look like a row of many: shadow_oos.c
+	u16 writes;             // to the guest's frame since the table was last used, weighed by OTHER_ENTRY
+	bool in_row;            // one of these removed an entry: shadow_rows.c
 	u16 last_write;         // slot
-	u16 last_leaf;          // slot that was counted in row
-	u16 row_site;           // in shadow.sites, of the first of the row
+	u16 row_slot;           // the first that did
+	u16 row_site;           // its instruction, in shadow.sites
 	u8 faults;              // hidden faults served: prefetch grows with them
-	u32 uses;               // shadow.uses when writes and row were last counted: void when another
+	u32 uses;               // shadow.uses when writes and row were last looked at: void when another
 };
 
 // Faults that tests plant to prove that audit and model notice.
@@ -94,11 +87,6 @@ enum {
 	PLANT_STALE_ENTRY = 2,
 	PLANT_IGNORE_DIRTY = 4,
 	PLANT_NO_FLUSH = 8,
-	PLANT_SKIP_SYNC = 16,
-	PLANT_SKIP_INVLPG = 32,
-	PLANT_SKIP_REPROTECT = 64,
-	PLANT_SKIP_RAISE = 128,
-	PLANT_KEEP_MARKERS = 256, // when a table goes out of sync
 };
 
 // A walk remembered: kernel address space mapped writable by large pages, where page tables are written. True while no table above
@@ -110,14 +98,19 @@ struct walk_memo {
 	u64 generation; // shadow.upper_changes, which is never 0: an empty one is never true
 };
 
-// What stores of one instruction of the guest that take a right away were: the first of a row, or alone.
-#define SITES 64
-#define SITE_SURE 4u
-#define SITE_MAX 7u
-#define SITE_STEP 2u // for a row, or a wrong guess; 1 for a store alone
+// What stores of one instruction that remove an entry were: the first of a row, or alone.
+#define SITES 256
 struct site {
-	u8 rows;      // up for a row, down for a store alone: from SITE_SURE on the table goes out of sync at the first
+	u8 rows;      // up for a row, down for a store alone
 	bool waiting; // the last first one has not been followed yet
+};
+
+#define GUESSES 8
+struct guess {
+	ppn_t ppn; // of a leaf table that was dropped at the first of a row
+	u16 slot;  // that should change next
+	u16 site;
+	u64 entry; // what it was; 0: nothing here
 };
 
 struct shadow {
@@ -139,14 +132,13 @@ struct shadow {
 	u64 roots_gone;                  // how many have been released
 	mpn_t root_gone;                 // the last of them
 	u32 flood, leaf_run, direct_run; // knobs
-	u32 oos_max, oos_after;
+	bool rows;
 	u64 fault_va;           // shadow_hint()
 	u16 site;               // in sites
 	struct site sites[SITES];
 	u32 uses; // guest faults that went by the gate: what was written before them was not in a row with what comes after
-	u32 oos_count, oos_next;
-	u32 oos[OOS_MAX]; // unsynced tables, 0: free place
-	u64 *oos_copies;  // SLOTS entries for each place
+	u32 guess_next;
+	struct guess guess[GUESSES]; // the last ones
 	u32 plant;
 	u64 upper_changes; // writes to and releases of tables above level 1
 	struct walk_memo walk[WALKS];
@@ -190,7 +182,7 @@ static inline struct frame *frame_of(const struct shadow *s, ppn_t ppn)
 
 static inline bool frame_protected(const struct frame *f)
 {
-	return (f->tables && !f->unsynced) || f->watch;
+	return f->tables || f->watch;
 }
 
 // True for a guest leaf at that level: level 1, or a large page.
@@ -214,13 +206,7 @@ static inline bool entry_reduced(u64 old, u64 now)
 	       (!(now & PTE_P) || ((old ^ now) & (PTE_ADDR | PTE_U)) || (old & ~now & PTE_W) || (now & ~old & PTE_NX));
 }
 
-// The guest's entries that an unsynced table's shadow was computed from.
-static inline u64 *oos_copy(const struct shadow *s, const struct table *t)
-{
-	return s->oos_copies + (t->unsynced - 1u) * SLOTS;
-}
-
-// A leaf entry that says: the guest's entry is not present, and the table is in sync. Faults on it are the guest's own, which
+// A leaf entry that says: the guest's entry is not present. Faults on it are the guest's own, which
 // the machine tells by the reserved bit (shadow_config.markers). Not live: no frame, no reverse map.
 #define ENTRY_MARKER (PTE_P | BIT(51))
 
@@ -277,12 +263,10 @@ bool sync_leaf(struct shadow *s, struct table *t, unsigned slot, const u64 *gues
 u64 sync_upper_rights(u64 guest_entry, unsigned level);
 void sync_unshadow(struct shadow *s, struct frame *f);
 
-// shadow_oos.c
-// A protected frame is written, at gpa: true if it has been let go out of sync, and may be mapped writable.
-bool oos_start(struct shadow *s, struct frame *f, u64 gpa);
-void oos_end(struct shadow *s, struct table *t);
-void oos_forget(struct shadow *s, struct table *t);
-// point: a CR3 load or full flush.
-void oos_sync(struct shadow *s, bool point);
+// shadow_rows.c
+// Is this store to a leaf table, not yet in its shadow, likely to be the first of a row? guest: the table, as it is now.
+bool row_begins(struct shadow *s, struct table *t, unsigned slot, const u64 *guest);
+// The frame is being shadowed again: was it right to drop it?
+void row_check_guess(struct shadow *s, ppn_t ppn, const u64 *guest);
 
 #endif

@@ -103,8 +103,6 @@ void frame_lift(struct shadow *s, struct frame *f)
 		if (!(e & PTE_W) || (e | PTE_W | PTE_D) != (t->entry[slot] | PTE_W | PTE_D))
 			continue;
 		f->writable = true;
-		if (t->unsynced)
-			oos_copy(s, t)[slot] = guest[slot];
 		entry_store(t, slot, e);
 	}
 }
@@ -115,8 +113,6 @@ void shadow_watch(struct shadow *s, ppn_t ppn, enum shadow_watch why)
 
 	if (!f)
 		return;
-	if (f->unsynced)
-		oos_end(s, &s->tables[f->tables]);
 	f->watch |= (u8)why;
 	frame_protect(s, f);
 }

@@ -21,8 +21,6 @@ bool sync_leaf(struct shadow *s, struct table *t, unsigned slot, const u64 *gues
 	} else {
 		u64 e = __atomic_load_n(&guest[slot], __ATOMIC_RELAXED);
 
-		if (t->unsynced)
-			oos_copy(s, t)[slot] = e;
 		absent = !(e & PTE_P);
 		if ((e & ENTRY_AD) == ENTRY_AD && !(e & walk_reserved(s, s->nx, e, 1))) {
 			u64 rights = e & (PTE_W | PTE_U | PTE_NX);
@@ -120,9 +118,9 @@ static bool entry_implausible(struct shadow *s, u64 e, unsigned level)
 static bool write_unshadows(struct shadow *s, struct frame *f, const u64 *guest, unsigned offset, unsigned len)
 {
 	unsigned slot = offset / sizeof(u64);
-	bool flooded = false;
+	bool flooded = false, row;
 
-	if (only_current(s, f) || (f->unsynced && guest))
+	if (only_current(s, f))
 		return false;
 	if (!guest || offset % sizeof(u64) + len > sizeof(u64))
 		return true;
@@ -133,56 +131,21 @@ static bool write_unshadows(struct shadow *s, struct frame *f, const u64 *guest,
 			return false;
 		if (t->uses != s->uses)
 			table_in_use(s, t);
-		// The same entry set and cleared again and again (text patching) is no tearing down.
-		if (t->writes < UINT8_MAX && (!t->writes || t->last_write != slot))
-			t->writes++;
+		// The same entry set and cleared again and again (text patching, mprotect) is no tearing down, but not worth a
+		// crossing each either.
+		t->writes = (u16)MIN(t->writes + (t->writes && t->last_write == slot ? 1u : OTHER_ENTRY), UINT16_MAX);
 		t->last_write = (u16)slot;
-		flooded |= t->writes > (t->level == 1 ? s->flood : s->flood * UPPER_FLOOD) ||
+		row = row_begins(s, t, slot, guest);
+		s->stats.guesses += row;
+		flooded |= row || t->writes > OTHER_ENTRY * (t->level == 1 ? s->flood : s->flood * UPPER_FLOOD) ||
 			   entry_implausible(s, guest[slot], t->level);
 	}
 	return flooded;
 }
 
-void shadow_hint(struct shadow *s, u64 fault_va, u64 site)
-{
-	s->fault_va = fault_va;
-	s->site = (u16)((site ^ site >> 6 ^ site >> 12) % SITES);
-}
-
 void shadow_used(struct shadow *s)
 {
 	s->uses++;
-}
-
-// A store that takes a right away, perhaps the first of a row. The one before from there was alone, if it still waits.
-static void site_note(struct shadow *s, struct table *t)
-{
-	struct site *site = &s->sites[s->site];
-
-	if (site->waiting && site->rows)
-		site->rows--;
-	site->waiting = true;
-	t->row_site = s->site;
-}
-
-// A write to a leaf table. One that takes a right away (fork, munmap, mprotect) may be the first of many, and one that fills
-// an entry for user mode, if the next entry follows (a file's pages mapped around a fault): shadow_oos.c.
-static void written_leaf(struct shadow *s, struct table *t, unsigned slot, const u64 *guest)
-{
-	u64 old = entry_live(t->entry[slot]), now;
-
-	sync_leaf(s, t, slot, guest);
-	now = entry_live(t->entry[slot]);
-	if (!entry_reduced(old, now) && !(!old && (now & PTE_U)))
-		return;
-	if (t->row_fills == !!old) // the other kind begins a new row
-		t->row = 0;
-	if (old && !t->row)
-		site_note(s, t);
-	if (t->row < UINT8_MAX && (!t->row || t->last_leaf != slot))
-		t->row++;
-	t->last_leaf = (u16)slot;
-	t->row_fills = !old;
 }
 
 static bool frame_is_upper(const struct shadow *s, const struct frame *f)
@@ -214,7 +177,7 @@ static void written_in_frame(struct shadow *s, ppn_t ppn, unsigned offset, unsig
 
 		for (unsigned slot = first; t && slot <= last; slot++) {
 			if (level == 1)
-				written_leaf(s, t, slot, guest);
+				(void)sync_leaf(s, t, slot, guest);
 			else
 				sync_upper(s, t, slot, __atomic_load_n(&guest[slot], __ATOMIC_RELAXED));
 		}

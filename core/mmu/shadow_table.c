@@ -118,11 +118,6 @@ static void table_mark_multi(struct shadow *s, struct table *t)
 			table_mark_multi(s, table_by_mpn(s, (t->entry[slot] & PTE_ADDR) >> PAGE_SHIFT));
 }
 
-static bool link_shrinks(u64 old, u64 now)
-{
-	return (old & PTE_P) && !((old ^ now) & (PTE_ADDR | PTE_U)) && !(now & ~old & PTE_W) && !(old & ~now & PTE_NX);
-}
-
 void table_link(struct shadow *s, struct table *t, unsigned slot, struct table *child, u64 rights)
 {
 	u64 va = t->va | (u64)slot << level_shift(t->level);
@@ -132,9 +127,6 @@ void table_link(struct shadow *s, struct table *t, unsigned slot, struct table *
 	assert(t->level == child->level + 1u && !(t->level == 4 && slot == GATE_SLOT));
 	if (old == want)
 		return;
-	// What a stale entry may be reached by, or with, grows.
-	if (s->oos_count && child->refs && !child->direct && !link_shrinks(old, want) && !(s->plant & PLANT_SKIP_RAISE))
-		oos_sync(s, false);
 	if (old && !((old ^ want) & PTE_ADDR)) {
 		entry_store(t, slot, want);
 		if (entry_reduced(old, want))
@@ -201,12 +193,12 @@ void table_unmark(struct table *t)
 	t->markers = false;
 }
 
-// Every entry that the guest has not present says so from now on, as long as the table is in sync.
+// Every entry that the guest has not present says so from now on, until the table is let go.
 void table_mark(struct shadow *s, struct table *t)
 {
 	const u64 *guest = walk_table(s, t->ppn);
 
-	if (t->markers || t->unsynced || t->direct || t->level != 1 || !guest)
+	if (t->markers || t->direct || t->level != 1 || !guest)
 		return;
 	t->markers = true;
 	for (unsigned slot = 0; slot < SLOTS; slot++)
@@ -217,7 +209,8 @@ void table_mark(struct shadow *s, struct table *t)
 // What was written to the guest's table so far was not the beginning of its end.
 void table_in_use(struct shadow *s, struct table *t)
 {
-	t->writes = t->row = 0;
+	t->writes = 0;
+	t->in_row = false;
 	t->uses = s->uses;
 }
 
@@ -253,8 +246,6 @@ void table_release(struct shadow *s, struct table *t)
 		assert(bound);
 		table_detach(s, ref_table(s, t->parents), ref_slot(t->parents));
 	}
-	if (t->unsynced)
-		oos_forget(s, t);
 	table_clear(s, t);
 	if (t->level == 4) {
 		entry_store(t, GATE_SLOT, 0);
@@ -361,9 +352,13 @@ struct table *table_get(struct shadow *s, ppn_t ppn, unsigned level, bool direct
 			    .level = (u8)level,
 			    .direct = direct};
 	*head = i;
+	if (f && level == 1) {
+		const u64 *guest = walk_table(s, ppn);
+
+		if (guest)
+			row_check_guess(s, ppn, guest);
+	}
 	if (f) {
-		if (f->unsynced)
-			oos_end(s, &s->tables[f->tables]);
 		t->frame_next = f->tables;
 		f->tables = i;
 		frame_protect(s, f);

@@ -27,8 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 8)
 		return 0;
 	x = ex_create(next, &in, MIN_TABLES + data[0]);
-	shadow_tune(x->shadow, &(struct shadow_knobs){data[1] & 15, 1u << (data[2] % 10), 1u << (data[3] % 10),
-						      data[4] & 31, data[1] >> 6});
+	shadow_tune(x->shadow, &(struct shadow_knobs){data[1] & 15, 1u << (data[2] % 10), 1u << (data[3] % 10), data[4] & 1});
 	for (unsigned i = 0; in.at < in.size && i < 20000 && !x->failures; i++) {
 		ex_step(x);
 		if (i % 16 == 0)

@@ -4,9 +4,6 @@
 //
 // The TLB forgets only what the flush port names, so a right that was reduced without a flush shows as an access that the
 // machine allows and the model does not. Failures are counted and the first is kept as text; nothing aborts here.
-//
-// What a guest stores natively into a table out of sync nobody is told. A TLB may hold what the tables said at any time since
-// the address was last flushed (INVLPG, CR3 load), so a journal of all stores lets the model walk the tables as they were.
 #ifndef TESTS_UNIT_MMU_EXERCISE_H
 #define TESTS_UNIT_MMU_EXERCISE_H
 
@@ -27,8 +24,6 @@
 #define EX_SHADOW_PAGES 512u
 #define EX_TLB 64u
 #define EX_GATE_MPN 0x77777
-#define EX_JOURNAL 16384u
-#define EX_INVLPGS 64u
 
 struct exercise {
 	u64 (*random)(void *ctx); // source of choices
@@ -49,19 +44,9 @@ struct exercise {
 		u64 va, entry;
 	} tlb[EX_TLB];  // entry: frame and combined rights, 0: none
 	u64 recent[16]; // addresses that worked
-	struct {
-		ppn_t ppn;
-		unsigned slot;
-		u64 old;
-	} journal[EX_JOURNAL]; // stores since the last full flush
-	unsigned now;          // length of the journal
-	struct {
-		u64 va;
-		unsigned at;
-	} invlpg[EX_INVLPGS];
 	unsigned failures;
 	char first[256];
-	u64 accesses, hits, steps, native, stale;
+	u64 accesses, hits, steps;
 	u64 marked; // faults that a marker told
 	void *stress; // of the stress mode, when it is tested
 };
@@ -148,42 +133,7 @@ static u64 *ex_page(struct exercise *x, ppn_t ppn)
 	return x->guest + x->p2m[ppn] * SLOTS;
 }
 
-// An entry of a guest page as it was at that time.
-static u64 ex_read_at(struct exercise *x, ppn_t ppn, unsigned slot, unsigned time)
-{
-	for (unsigned i = time; i < x->now; i++)
-		if (x->journal[i].slot == slot && x->journal[i].ppn == ppn)
-			return x->journal[i].old;
-	return ex_page(x, ppn)[slot];
-}
-
-static void ex_synced(struct exercise *x)
-{
-	x->now = 0;
-	memset(x->invlpg, 0, sizeof(x->invlpg));
-}
-
-// Before every store, whoever does it.
-static void ex_note(struct exercise *x, u64 gpa, unsigned len)
-{
-	for (u64 at = gpa & ~7ull; at < gpa + len; at += 8) {
-		if (x->now == EX_JOURNAL) // more than 64 in a row: the oldest times are given up
-			x->now--;
-		x->journal[x->now].ppn = at >> 12;
-		x->journal[x->now].slot = at / 8 % SLOTS;
-		x->journal[x->now++].old = ex_page(x, at >> 12)[at / 8 % SLOTS];
-	}
-}
-
-// Times from which on a TLB may hold what the tables said about the address.
-static unsigned ex_since(const struct exercise *x, u64 va)
-{
-	u64 page = va >> 12;
-
-	return x->invlpg[page % EX_INVLPGS].va == page ? x->invlpg[page % EX_INVLPGS].at : 0;
-}
-
-// The model: what the guest's tables say now, or said at a time.
+// The model: what the guest's tables say.
 struct ex_model {
 	bool ok;
 	bool reached; // a leaf
@@ -192,7 +142,7 @@ struct ex_model {
 	bool writable, rom_clear, accessed, dirty;
 };
 
-static struct ex_model ex_walk_at(struct exercise *x, u64 va, u32 err, unsigned time)
+static struct ex_model ex_walk_guest(struct exercise *x, u64 va, u32 err)
 {
 	struct ex_model r = {.code = (err & (PF_W | PF_U)) | ((err & PF_I) && (x->mode.nx || x->mode.smep) ? PF_I : 0),
 			     .accessed = true};
@@ -204,7 +154,7 @@ static struct ex_model ex_walk_at(struct exercise *x, u64 va, u32 err, unsigned 
 		bool memory = ppn < EX_PPNS && (x->type[ppn] == P2M_RAM || x->type[ppn] == P2M_ROM);
 		u64 bad = 0x000fff0000000000ull; // 40 bits of address
 
-		e = memory ? ex_read_at(x, ppn, va >> shift & 511, time) : ~0ull;
+		e = memory ? ex_page(x, ppn)[va >> shift & 511] : ~0ull;
 		if (!(e & 1))
 			return r;
 		if (shift == 39)
@@ -242,11 +192,6 @@ static struct ex_model ex_walk_at(struct exercise *x, u64 va, u32 err, unsigned 
 		r.ok = !((rights & PTE_U) && x->mode.smap && !x->mode.ac) &&
 		       (!(err & PF_W) || r.writable || !x->mode.wp);
 	return r;
-}
-
-static struct ex_model ex_walk_guest(struct exercise *x, u64 va, u32 err)
-{
-	return ex_walk_at(x, va, err, x->now);
 }
 
 // The machine: the shadow's tables through the TLB; CR0.WP and EFER.NXE are 1 there.
@@ -319,61 +264,8 @@ static void ex_store(struct exercise *x, u64 gpa, const void *data, unsigned len
 
 	if (ppn >= EX_PPNS || x->type[ppn] != P2M_RAM)
 		return;
-	ex_note(x, gpa, len);
 	memcpy((u8 *)ex_page(x, ppn) + (gpa & PAGE_MASK), data, len);
 	shadow_written(x->shadow, gpa, len);
-}
-
-// Nothing may be left to bring in.
-static void ex_check_synced(struct exercise *x)
-{
-	struct shadow *s = x->shadow;
-
-	for (unsigned place = 0; place < OOS_MAX; place++) {
-		const struct table *t = &s->tables[s->oos[place]];
-
-		for (unsigned slot = 0; s->oos[place] && slot < SLOTS; slot++)
-			if ((oos_copy(s, t)[slot] ^ ex_page(x, t->ppn)[slot]) & ~(u64)(PTE_A | PTE_D))
-				ex_fail(x, "frame %lx slot %u is not in sync after a CR3 load", (unsigned long)t->ppn,
-					slot);
-	}
-}
-
-// A store of the guest to a page that may be a table: native where that is out of sync. Else it is emulated, or puts the table
-// out of sync as a fault by some mapping would.
-static void ex_guest_store(struct exercise *x, u64 gpa, u64 value)
-{
-	struct frame *f = frame_of(x->shadow, gpa >> 12);
-
-	if (!f || x->type[gpa >> 12] != P2M_RAM)
-		return;
-	if (frame_protected(f) && ex_rnd(x, 2)) {
-		if (f->tables) {
-			struct table *t = &x->shadow->tables[f->tables];
-
-			t->row = UINT8_MAX;
-			t->row_fills = false;
-			t->last_leaf = SLOTS;
-			t->uses = x->shadow->uses;
-		}
-		(void)oos_start(x->shadow, f, gpa);
-	}
-	if (frame_protected(f)) {
-		ex_store(x, gpa, &value, 8);
-		return;
-	}
-	x->native++;
-	ex_note(x, gpa, 8);
-	ex_page(x, gpa >> 12)[gpa / 8 % SLOTS] = value;
-}
-
-static void ex_invlpg(struct exercise *x, u64 va)
-{
-	shadow_invlpg(x->shadow);
-	if (!x->shadow->plant && !shadow_in_sync(x->shadow))
-		ex_fail(x, "out of sync after INVLPG");
-	x->invlpg[(va >> 12) % EX_INVLPGS].va = va >> 12;
-	x->invlpg[(va >> 12) % EX_INVLPGS].at = x->now;
 }
 
 static void ex_load(struct exercise *x, u64 cr3)
@@ -385,9 +277,6 @@ static void ex_load(struct exercise *x, u64 cr3)
 		x->mode.cr3 = cr3;
 		x->root = root;
 		ex_flush(x, VA_ALL);
-		ex_synced(x);
-		if (!x->shadow->plant)
-			ex_check_synced(x);
 	} else if (st == ST_RANGE ? x->type[cr3 >> 12] == P2M_RAM : !x->alloc_fails) {
 		ex_fail(x, "load of %lx: status %d", (unsigned long)cr3, st);
 	}
@@ -467,27 +356,12 @@ static bool ex_emulation_justified(struct exercise *x, u64 va, u32 err, const st
 	return (err & PF_W) && (type == P2M_ROM || !want->writable || frame_protected(frame_of(x->shadow, ppn)));
 }
 
-static bool ex_agrees(const struct exercise *x, const struct ex_model *m, u32 err, u64 e)
-{
-	return m->ok && m->gpa >> 12 < EX_PPNS && x->p2m[m->gpa >> 12] == (e & PTE_ADDR) >> 12 && m->accessed &&
-	       (m->dirty || !(err & PF_W));
-}
-
-// The machine allowed the access: it must be to the right page, by rights the guest has or a TLB may hold, with the guest's A and
-// D set.
+// The machine allowed the access: it must be to the right page, by rights the guest has, with the guest's A and D set.
 static void ex_check_allowed(struct exercise *x, u64 va, u32 err, u64 e)
 {
 	struct ex_model want = ex_walk_guest(x, va, err);
 	u64 value;
 
-	for (unsigned time = x->now; !ex_agrees(x, &want, err, e) && time-- > ex_since(x, va);) {
-		struct ex_model then = ex_walk_at(x, va, err, time);
-
-		if (ex_agrees(x, &then, err, e)) {
-			want = then;
-			x->stale++;
-		}
-	}
 	if ((va >> 39 & 511) == GATE_SLOT)
 		ex_fail(x, "machine reaches the gate's slot at %lx", (unsigned long)va);
 	else if (!want.ok)
@@ -506,7 +380,6 @@ static void ex_check_allowed(struct exercise *x, u64 va, u32 err, u64 e)
 	if (!(err & PF_W))
 		return;
 	value = ex_entry(x, want.gpa >> 12);
-	ex_note(x, want.gpa & ~7ull, 8);
 	ex_page(x, want.gpa >> 12)[(va & PAGE_MASK) / 8] = value; // nobody is told
 }
 
@@ -600,6 +473,7 @@ static void ex_edit_entry(struct exercise *x, ppn_t ppn, unsigned slot)
 {
 	u64 gpa = ppn << 12 | slot * 8, e = x->type[ppn] == P2M_RAM ? ex_page(x, ppn)[slot] : 0;
 
+	shadow_hint(x->shadow, x->recent[ex_rnd(x, 16)], ex_rnd(x, 2));
 	switch (ex_rnd(x, 8)) {
 	case 0:
 		e &= ~(PTE_A | PTE_D);
@@ -617,7 +491,20 @@ static void ex_edit_entry(struct exercise *x, ppn_t ppn, unsigned slot)
 	default:
 		e = ex_entry(x, ppn);
 	}
-	ex_guest_store(x, gpa, e);
+	ex_store(x, gpa, &e, 8);
+}
+
+// munmap's row, by one instruction.
+static void ex_remove_row(struct exercise *x)
+{
+	static const u64 none = 0;
+	ppn_t ppn = ex_rnd(x, EX_TABLES);
+	unsigned slot;
+
+	ex_pick_path(x, &ppn, &slot);
+	shadow_hint(x->shadow, 0, 2);
+	for (unsigned i = 0; i < ARRAY_SIZE(ex_slots); i++)
+		ex_store(x, ppn << 12 | ex_slots[i] * 8, &none, 8);
 }
 
 static void ex_edit(struct exercise *x)
@@ -650,7 +537,7 @@ static void ex_edit_flush(struct exercise *x)
 			ex_edit_entry(x, ppn, slot);
 		}
 		if (i == 1)
-			ex_rnd(x, 3) ? ex_invlpg(x, va) : ex_load(x, x->mode.cr3);
+			ex_load(x, x->mode.cr3);
 		ex_access(x, va, kinds[ex_rnd(x, 4)]);
 	}
 }
@@ -660,8 +547,12 @@ static void ex_bulk(struct exercise *x)
 {
 	ppn_t ppn = ex_rnd(x, EX_TABLES);
 	u64 data[64];
-	unsigned from = (unsigned)ex_rnd(x, SLOTS - 64), kind = (unsigned)ex_rnd(x, 4);
+	unsigned from = (unsigned)ex_rnd(x, SLOTS - 64), kind = (unsigned)ex_rnd(x, 5);
 
+	if (kind == 4) {
+		ex_remove_row(x);
+		return;
+	}
 	for (unsigned i = 0; i < 64; i++)
 		data[i] = kind == 0 ? 0 : ex_entry(x, ppn);
 	if (kind < 2)
@@ -669,7 +560,7 @@ static void ex_bulk(struct exercise *x)
 			 kind ? (unsigned)ex_rnd(x, sizeof(data)) + 1 : sizeof(data));
 	else
 		for (unsigned i = 0; i < 12; i++)
-			ex_guest_store(x, ppn << 12 | ex_slots[i & 7] * 8, data[kind == 2 ? i : 0]);
+			ex_store(x, ppn << 12 | ex_slots[i & 7] * 8, &data[kind == 2 ? i : 0], 8);
 }
 
 // The P2M moves a page, or takes it away for a while.
@@ -700,7 +591,6 @@ static void ex_mode(struct exercise *x)
 	if ((r & 0x70) == 0) {
 		x->mode.nx = !x->mode.nx;
 		shadow_flush_all(x->shadow);
-		ex_synced(x);
 	}
 }
 
@@ -731,13 +621,8 @@ static void ex_step(struct exercise *x)
 		ex_mode(x);
 	} else if (op == 125) {
 		x->alloc_fails = ex_rnd(x, 2);
-	} else if (op == 126) {
-		if (ex_rnd(x, 8) == 0) {
-			shadow_flush_all(x->shadow);
-			ex_synced(x);
-		}
-	} else {
-		ex_invlpg(x, ex_va(x));
+	} else if (ex_rnd(x, 16) == 0) {
+		shadow_flush_all(x->shadow);
 	}
 }
 

@@ -44,12 +44,11 @@ static void exercise(u64 seed, u32 max_tables, unsigned steps)
 		fail_msg("seed %lu, step %lu: %s", (unsigned long)seed, (unsigned long)x->steps, x->first);
 	print_message(
 		"seed %lu: %lu accesses (%lu TLB hits), %lu hidden, %lu guest, %lu emulated, %lu writes, %lu evictions, "
-		"%lu unshadowed, %lu prefetched; %lu unsynced, %lu native stores, %lu uses of stale entries\n",
+		"%lu unshadowed, %lu prefetched, %lu guesses\n",
 		(unsigned long)seed, (unsigned long)x->accesses, (unsigned long)x->hits,
 		(unsigned long)st->hidden_faults, (unsigned long)st->guest_faults, (unsigned long)st->emulated,
 		(unsigned long)st->pte_writes, (unsigned long)st->evictions, (unsigned long)st->unshadowed,
-		(unsigned long)st->prefetched, (unsigned long)st->unsyncs, (unsigned long)x->native,
-		(unsigned long)x->stale);
+		(unsigned long)st->prefetched, (unsigned long)st->guesses);
 	assert_true(st->hidden_faults > steps / 100 && st->guest_faults && st->emulated && st->pte_writes);
 	assert_true(ex_destroy(x));
 }
@@ -96,11 +95,6 @@ static void test_planted(void **state)
 	planted(PLANT_STALE_ENTRY, 5000, 5);
 	planted(PLANT_IGNORE_DIRTY, 5000, 5);
 	planted(PLANT_NO_FLUSH, 20000, 5);
-	planted(PLANT_SKIP_SYNC, 20000, 5);
-	planted(PLANT_SKIP_INVLPG, 20000, 5);
-	planted(PLANT_SKIP_REPROTECT, 5000, 5);
-	planted(PLANT_KEEP_MARKERS, 20000, 5);
-	planted(PLANT_SKIP_RAISE, 50000, 1); // rare by chance; test_unsynced_raise is certain
 }
 
 // Directed tests: one small guest laid out as Linux does. User code and data at USER, a direct map of the first 2 MiB by a
@@ -244,172 +238,110 @@ static void test_flood_unshadows(void **state)
 	finish(x);
 }
 
-// Puts the leaf table out of sync as Linux would: stores by the direct map, the second natively.
-static void go_unsynced(struct exercise *x, bool used)
+// The guest's kernel removes an entry, by the instruction at `site`.
+static void remove_at(struct exercise *x, unsigned slot, u64 site)
 {
-	assert_int_equal(fault(x, USER, PF_U | PF_W), SHADOW_FIXED);
-	assert_int_equal(fault(x, DIRECT + P_L1 * PAGE_SIZE, 0), SHADOW_FIXED);
-	for (unsigned i = 0; i < DEFAULT_OOS_AFTER; i++) {
-		assert_int_equal(fault(x, DIRECT + P_L1 * PAGE_SIZE + (20 + i) * 8, PF_W), SHADOW_EMULATE);
-		set_pte(x, P_L1, va_slot(USER, 1) + 20 + i, 0);
-	}
-	// The same entry again is no row; nor is one after a fault that was none of the hypervisor's.
-	assert_int_equal(fault(x, DIRECT + P_L1 * PAGE_SIZE + (19 + DEFAULT_OOS_AFTER) * 8, PF_W), SHADOW_EMULATE);
-	assert_true(shadow_in_sync(x->shadow));
-	if (used) {
-		shadow_used(x->shadow);
-		assert_int_equal(fault(x, DIRECT + P_L1 * PAGE_SIZE, PF_W), SHADOW_EMULATE);
-		return;
-	}
-	assert_int_equal(fault(x, DIRECT + P_L1 * PAGE_SIZE, PF_W), SHADOW_FIXED);
-	assert_true(reaches(x, DIRECT + P_L1 * PAGE_SIZE, PF_W));
-	assert_false(shadow_in_sync(x->shadow));
+	shadow_hint(x->shadow, 0, site);
+	set_pte(x, P_L1, va_slot(USER, 1) + slot, 0);
 }
 
-static void unsynced(bool by_load)
+// All that a test of rows needs mapped, after rows were removed by `site`: how many until the first removal lets the table go.
+static unsigned learn(struct exercise *x, u64 site)
 {
-	struct exercise *x = linux_guest();
+	unsigned rows;
 
-	go_unsynced(x, false);
-	for (unsigned i = 0; i < 4; i++)
-		put(x, P_L1, USER + i * PAGE_SIZE, 1, (P_DATA + i) << 12 | (FULL & ~PTE_W));
-	// Stale, as in a TLB; a fault brings in its own, INVLPG or a CR3 load all.
-	assert_true(reaches(x, USER, PF_U | PF_W));
-	assert_true(reaches(x, USER + PAGE_SIZE, PF_U | PF_W));
-	assert_int_equal(fault(x, USER + PAGE_SIZE, PF_U | PF_W), SHADOW_INJECT);
-	if (by_load)
+	for (rows = 0; rows < 8; rows++) {
+		for (unsigned i = 0; i < 4; i++)
+			put(x, P_L1, USER + i * PAGE_SIZE, 1, (P_DATA + i) << 12 | FULL);
+		shadow_flush_all(x->shadow);
 		ex_load(x, P_ROOT << 12);
-	else
-		shadow_invlpg(x->shadow);
-	for (unsigned i = 0; i < 4; i++)
-		assert_false(reaches(x, USER + i * PAGE_SIZE, PF_U | PF_W));
-	assert_true(shadow_in_sync(x->shadow));
-	assert_false(reaches(x, DIRECT + P_L1 * PAGE_SIZE, PF_W));
-	finish(x);
+		assert_int_equal(fault(x, USER, PF_U), SHADOW_FIXED);
+		remove_at(x, 0, site);
+		if (!shadow_is_table(x->shadow, P_L1))
+			break;
+		remove_at(x, 1, site);
+		assert_true(shadow_is_table(x->shadow, P_L1));
+	}
+	return rows;
 }
 
-static void test_unsynced(void **state)
+// What was a row several times is taken for one at its first store, by that instruction alone, and no more once that was wrong.
+static void test_row_of_removals(void **state)
 {
 	struct exercise *x = linux_guest();
 
-	unsynced(true);
-	unsynced(false);
-	go_unsynced(x, true);
-	assert_true(shadow_in_sync(x->shadow));
+	assert_in_range(learn(x, 7), 2, 6);
+	put(x, P_L1, USER + PAGE_SIZE, 1, 0); // the row goes on, unseen
+	for (unsigned right = 0; right < 2; right++) {
+		assert_int_equal(fault(x, USER + 3 * PAGE_SIZE, PF_U), SHADOW_FIXED);
+		remove_at(x, 3, 9); // another instruction
+		assert_true(shadow_is_table(x->shadow, P_L1));
+		shadow_used(x->shadow);
+		remove_at(x, 2, 7);
+		assert_false(shadow_is_table(x->shadow, P_L1));
+		put(x, P_L1, USER + 2 * PAGE_SIZE, 1, (P_DATA + 2) << 12 | FULL);
+		put(x, P_L1, USER + 3 * PAGE_SIZE, 1, (P_DATA + 3) << 12 | FULL);
+		put(x, P_L1, USER + (4 + right) * PAGE_SIZE, 1, 0);
+	}
+	// Alone: the entry behind it is still there when the table comes back.
+	for (unsigned wrong = 0; wrong < 3; wrong++) {
+		assert_int_equal(fault(x, USER + 10 * PAGE_SIZE, PF_U), SHADOW_FIXED);
+		remove_at(x, 10, 7);
+		assert_int_equal(shadow_is_table(x->shadow, P_L1), wrong > 0);
+		set_pte(x, P_L1, va_slot(USER, 1) + 10, (P_DATA + 10) << 12 | FULL);
+	}
 	finish(x);
 }
 
-// Entries filled one after the other, for user mode (a file's pages around a fault): out of sync until user code runs on.
-static void test_unsynced_fills(void **state)
+static void test_rows_off(void **state)
 {
 	struct exercise *x = linux_guest();
-	u64 table = DIRECT + P_L1 * PAGE_SIZE;
+	struct shadow_knobs k = shadow_get_knobs(x->shadow);
+
+	k.rows = false;
+	shadow_tune(x->shadow, &k);
+	assert_int_equal(learn(x, 7), 8);
+	finish(x);
+}
+
+// A file's pages around a fault: the table is let go at the first that is not the fault's own.
+static void test_row_of_fills(void **state)
+{
+	struct exercise *x = linux_guest();
 
 	assert_int_equal(fault(x, USER, PF_U), SHADOW_FIXED);
-	assert_int_equal(fault(x, DIRECT, 0), SHADOW_FIXED);
 	assert_int_equal(fault(x, USER + 40 * PAGE_SIZE, PF_U), SHADOW_INJECT);
+	shadow_hint(x->shadow, USER + 40 * PAGE_SIZE, 1);
 	set_pte(x, P_L1, va_slot(USER, 1) + 40, (P_DATA + 40) << 12 | FULL);
-	// Elsewhere: no row, if the guest has a fault there.
-	shadow_hint(x->shadow, USER + 42 * PAGE_SIZE, 0);
-	assert_int_equal(fault(x, table + (va_slot(USER, 1) + 42) * 8, PF_W), SHADOW_EMULATE);
-	assert_int_equal(fault(x, table + (va_slot(USER, 1) + 41) * 8, PF_W), SHADOW_FIXED);
-	assert_false(shadow_in_sync(x->shadow));
-	for (unsigned i = 41; i < 56; i++)
+	assert_true(shadow_is_table(x->shadow, P_L1));
+	shadow_hint(x->shadow, USER + BIT(21), 1); // a fault elsewhere
+	set_pte(x, P_L1, va_slot(USER, 1) + 60, (P_DATA + 60) << 12 | FULL);
+	assert_true(shadow_is_table(x->shadow, P_L1));
+	shadow_hint(x->shadow, USER + 42 * PAGE_SIZE, 1);
+	set_pte(x, P_L1, va_slot(USER, 1) + 41, (P_DATA + 41) << 12 | FULL);
+	assert_false(shadow_is_table(x->shadow, P_L1));
+	for (unsigned i = 42; i < 56; i++)
 		put(x, P_L1, USER + i * PAGE_SIZE, 1, (P_DATA + i) << 12 | FULL);
 	assert_int_equal(fault(x, USER + 45 * PAGE_SIZE, PF_U), SHADOW_FIXED);
-	assert_true(shadow_in_sync(x->shadow));
 	for (unsigned i = 40; i < 56; i++)
 		assert_true(reaches(x, USER + i * PAGE_SIZE, PF_U | PF_W));
-	assert_false(reaches(x, table, PF_W));
 	// The table has its markers again.
 	assert_int_equal(x->marked, 0);
-	assert_false(reaches(x, USER + 60 * PAGE_SIZE, PF_U));
+	assert_false(reaches(x, USER + 70 * PAGE_SIZE, PF_U));
 	assert_int_equal(x->marked, 1);
 	finish(x);
 }
 
-// What was a row several times is taken for one at its first write, and no more once that was wrong; a fill beside the guest's own
-// fault is taken for the first of a row.
-static void test_unsynced_guess(void **state)
+// mprotect of one page again and again, unused: not a crossing each for ever.
+static void test_same_entry_unshadows(void **state)
 {
 	struct exercise *x = linux_guest();
-	u64 table = DIRECT + P_L1 * PAGE_SIZE;
-	enum shadow_result first = SHADOW_EMULATE;
-	unsigned rows;
+	unsigned i;
 
-	assert_int_equal(fault(x, DIRECT, 0), SHADOW_FIXED);
-	for (rows = 0; rows < 8 && first == SHADOW_EMULATE; rows++) {
-		for (unsigned i = 0; i < 3; i++)
-			set_pte(x, P_L1, i, (P_DATA + i) << 12 | FULL);
-		ex_load(x, P_ROOT << 12);
-		for (unsigned i = 0; i < 3; i++)
-			if (!reaches(x, USER + i * PAGE_SIZE, PF_U))
-				assert_int_equal(fault(x, USER + i * PAGE_SIZE, PF_U), SHADOW_FIXED);
-		shadow_hint(x->shadow, 0, 7);
-		first = fault(x, table, PF_W);
-		if (first == SHADOW_EMULATE)
-			set_pte(x, P_L1, 0, 0);
-		else
-			put(x, P_L1, USER, 1, 0);
-		if (first == SHADOW_EMULATE)
-			assert_int_equal(fault(x, table + 8, PF_W), SHADOW_FIXED);
-		put(x, P_L1, USER + PAGE_SIZE, 1, 0);
-		shadow_invlpg(x->shadow);
-	}
-	assert_in_range(rows, 2, 6);
-	// Right, so again; then alone, so no more.
-	for (unsigned i = 0; i < 3; i++) {
-		set_pte(x, P_L1, 0, P_DATA << 12 | FULL);
-		shadow_used(x->shadow);
-		assert_int_equal(fault(x, table, PF_W), i < 1 ? SHADOW_FIXED : SHADOW_EMULATE);
-		i ? set_pte(x, P_L1, 0, 0) : put(x, P_L1, USER, 1, 0);
-		shadow_invlpg(x->shadow);
-	}
-	shadow_used(x->shadow);
-	shadow_hint(x->shadow, USER + 45 * PAGE_SIZE, 9);
-	assert_int_equal(fault(x, table + 45 * 8, PF_W), SHADOW_EMULATE);
-	assert_int_equal(fault(x, table + 40 * 8, PF_W), SHADOW_FIXED);
-	finish(x);
-}
-
-// A higher entry that gives more must not reach what was stale before.
-static void test_unsynced_raise(void **state)
-{
-	struct exercise *x = linux_guest();
-
-	go_unsynced(x, false);
-	put(x, P_L1, USER, 1, (P_DATA + 9) << 12 | FULL);
-	set_pte(x, P_L2, va_slot(USER, 2), P_L1 << 12 | (FULL & ~PTE_W));
-	assert_true(reaches(x, USER, PF_U)); // less: what was stale may be
-	assert_false(reaches(x, USER, PF_U | PF_W));
-	put(x, P_L1, USER, 1, (P_DATA + 9) << 12 | (FULL & ~PTE_W));
-	set_pte(x, P_L2, va_slot(USER, 2), P_L1 << 12 | FULL);
-	assert_false(reaches(x, USER, PF_U | PF_W));
-	finish(x);
-}
-
-// The frame gets another use while out of sync.
-static void test_unsynced_reused(void **state)
-{
-	struct exercise *x = linux_guest();
-
-	go_unsynced(x, false);
-	shadow_watch(x->shadow, P_L1, WATCH_CODE);
-	assert_true(shadow_in_sync(x->shadow));
-	assert_false(reaches(x, DIRECT + P_L1 * PAGE_SIZE, PF_W));
-	shadow_unwatch(x->shadow, P_L1, WATCH_CODE);
 	assert_int_equal(fault(x, USER, PF_U), SHADOW_FIXED);
-	for (unsigned i = 0; i < DEFAULT_OOS_AFTER; i++)
-		set_pte(x, P_L1, va_slot(USER, 1) + 10 + i, 0);
-	assert_int_equal(fault(x, DIRECT + P_L1 * PAGE_SIZE, PF_W), SHADOW_FIXED);
-	assert_false(shadow_in_sync(x->shadow));
-	ex_load(x, P_L1 << 12); // a root, too
-	assert_true(shadow_in_sync(x->shadow));
-	ex_load(x, P_ROOT << 12);
-	// Freed: nothing refers to it any more.
-	assert_int_equal(fault(x, DIRECT + P_L1 * PAGE_SIZE, PF_W), SHADOW_EMULATE);
-	set_pte(x, P_L2, va_slot(USER, 2), 0);
-	assert_true(shadow_in_sync(x->shadow));
+	for (i = 0; i < 64 && shadow_is_table(x->shadow, P_L1); i++)
+		set_pte(x, P_L1, va_slot(USER, 1), i & 1 ? P_DATA << 12 | FULL : 0);
+	assert_in_range(i, 8, 32);
 	finish(x);
 }
 
@@ -621,11 +553,10 @@ int main(void)
 		cmocka_unit_test(test_dirty_tracking),
 		cmocka_unit_test(test_fill_on_write),
 		cmocka_unit_test(test_flood_unshadows),
-		cmocka_unit_test(test_unsynced),
-		cmocka_unit_test(test_unsynced_fills),
-		cmocka_unit_test(test_unsynced_guess),
-		cmocka_unit_test(test_unsynced_raise),
-		cmocka_unit_test(test_unsynced_reused),
+		cmocka_unit_test(test_row_of_removals),
+		cmocka_unit_test(test_rows_off),
+		cmocka_unit_test(test_row_of_fills),
+		cmocka_unit_test(test_same_entry_unshadows),
 		cmocka_unit_test(test_clearing_unshadows),
 		cmocka_unit_test(test_freed_table),
 		cmocka_unit_test(test_walk_memo),
