@@ -6,6 +6,9 @@
 //   slot 257, GiB 1   translation cache of the VM: code (RX for ring 1, written by the hypervisor through its own map),
 //                     link slots (R) and the indirect-jump table (R)
 //
+//   slot 260          the window: the shadow's own tables, read-only, by a root's entry that leads back to it. The leaf entry of
+//                     an address is at WINDOW_BASE + (address >> 12) * 8. Guest address spaces only.
+//
 // Everything here is U=0: ring 0 and ring 1 see it, ring 3 does not. Ring 1 can write the vcpu_page and the stacks, so
 // nothing that ring 0 reads back from them is trusted: no CR3, no stack pointer, no ring-0 frame.
 #ifndef BASE_GATE_H
@@ -13,6 +16,11 @@
 
 #define GATE_SLOT 257
 #define GATE_BASE 0xffff808000000000 // PML4 slot 257
+#define WINDOW_SLOT 260
+#define WINDOW_BASE 0xffff820000000000
+// In a leaf entry of the window: the guest's own entry is present and forbids writing.
+#define WINDOW_READ_ONLY 0x200
+#define REFLECT_PATIENCE 64 // faults at one address that the gate reflects in a row
 
 // GiB 0: per-vCPU.
 #define GATE_TEXT (GATE_BASE + 0x000000)   // RX: entry stubs and exits (16 pages at most)
@@ -78,7 +86,7 @@ struct vcpu_page {
 	u64 guest_cr2;           // what MOV from CR2 reads in translated code: follows x86_cpu.cr2
 	u64 cr3_request;         // translated MOV to CR3: the value, for the gate
 	u64 cr3_refused;         // the gate's answer: nonzero, the hypervisor has to do it
-	u64 marker_cr2;          // address of the last fault that the gate reflected: twice running is the hypervisor's
+	u64 marker_cr2;          // address of the last fault that the gate reflected
 	u32 guest_cs, guest_ss;  // selectors of the guest's kernel, RPL 0, while ring 1 runs
 	u64 guest_cr3;           // what MOV from CR3 reads in translated code: follows x86_cpu.cr3, and the gate's loads
 	u64 stack[32];           // small ring-1 stack for templates that need one (STAC, POPF); grows down from the end
@@ -99,6 +107,7 @@ struct vcpu_page {
 	u64 uart_msr, uart_iir, uart_iir_read, uart_iir_sent, uart_event;
 	u64 invlpg_exits; // 0: INVLPG of a lower-half address has nothing to do (no translated code there)
 	u64 invlpg_va;    // translated INVLPG: its address
+	u64 marker_left;  // how many more at marker_cr2 the gate reflects before one is the hypervisor's
 	// Where translated code goes on after a return: each call writes the cache address of its landing, which checks that the
 	// return is its own; at first, and when that block is dropped, the common dispatch.
 	u64 returns[RETURNS] __attribute__((aligned(RETURNS_OFFSET)));
@@ -117,7 +126,7 @@ struct gate_trust {
 	u64 syscall_keep;   // RFLAGS bits that the guest's SFMASK keeps (arithmetic ones only)
 	u64 syscall_vif;    // 0x200 if the guest's SFMASK leaves IF set, else 0
 	u64 hv_trap;        // hypervisor's handler of its own traps
-	// Page faults of ring 3 on a not-present marker go to the guest's handler without a crossing while reflect_handler,
+	// Page faults of ring 3 on a not-present marker, or a store to what the guest has read-only, go to the guest's handler without a crossing while reflect_handler,
 	// its translated entry, is not 0; reflect_rsp0 is the guest address of its TSS's RSP0, which ring 1 reads.
 	u64 reflect_handler, reflect_rsp0;
 	u64 exit_cr3;       // root that was loaded at the last exit: the gate may have changed it

@@ -111,7 +111,7 @@ static void link_shared(struct shadow *s, struct table *root, const u64 *guest)
 		u64 e = guest[slot];
 		struct table *child;
 
-		if (!(e & PTE_P) || !(e & PTE_A) || slot == GATE_SLOT || (e & walk_reserved(s, s->nx, e, 4)))
+		if (!(e & PTE_P) || !(e & PTE_A) || root_slot_is_ours(slot) || (e & walk_reserved(s, s->nx, e, 4)))
 			continue;
 		child = table_find(s, entry_ppn(e, 4), 3, false);
 		if (child && !child->multi && child->va == (u64)slot << level_shift(4))

@@ -7,7 +7,8 @@
 //  - A guest frame that is shadowed as a page table is never writable through any shadow entry.
 //  - A shadow entry is never more permissive than the guest's tables together are; writable only if the guest's D is set, present
 //    only if its A is set (the walk sets both, as the machine would).
-//  - No G bit, U as the guest's. Slot GATE_SLOT of every root is the vCPU's gate and nothing else.
+//  - No G bit, U as the guest's. Slot GATE_SLOT of every root is the vCPU's gate and nothing else, WINDOW_SLOT a read-only way back to
+//    the root.
 #ifndef CORE_MMU_SHADOW_H
 #define CORE_MMU_SHADOW_H
 

@@ -66,17 +66,19 @@ static struct allowed audit_allowed(struct audit *a, const struct table *t, unsi
 	return w;
 }
 
-static void audit_rights(struct audit *a, const struct table *t, unsigned slot, const struct allowed *w)
+static void audit_rights(struct audit *a, const struct table *t, unsigned slot, const struct allowed *w, const u64 *guest)
 {
 	u64 e = t->entry[slot];
 	const u64 known = PTE_ADDR | PTE_P | PTE_A | PTE_W | PTE_D | PTE_U | PTE_NX;
 
-	if (!(e & PTE_P) || !(e & PTE_A) || (e & ~known))
+	if (!(e & PTE_P) || !(e & PTE_A) || (e & ~(t->level == 1 && !t->direct ? known | ENTRY_READ_ONLY : known)))
 		entry_violation(a, t, slot, "malformed");
 	if (!w->present)
 		entry_violation(a, t, slot, "present, the guest's is not (or not accessed)");
 	else if ((e & PTE_W) && !(w->rights & PTE_W))
 		entry_violation(a, t, slot, "writable, the guest's is not (or not dirty)");
+	else if ((e & ENTRY_READ_ONLY) && (guest[slot] & PTE_W))
+		entry_violation(a, t, slot, "read-only by the guest, it says; the guest's is not");
 	else if ((e ^ w->rights) & (PTE_U | PTE_NX))
 		entry_violation(a, t, slot, "U or NX differs from the guest's");
 }
@@ -125,13 +127,18 @@ static void audit_entries(struct audit *a, const struct table *t)
 				entry_violation(a, t, slot, "is not the gate");
 			continue;
 		}
+		if (t->level == 4 && slot == WINDOW_SLOT) {
+			if (t->entry[slot] != (t->mpn << PAGE_SHIFT | PTE_P | PTE_A | PTE_NX))
+				entry_violation(a, t, slot, "is not the read-only window");
+			continue;
+		}
 		if (t->entry[slot] == ENTRY_MARKER && (!t->markers || t->direct || t->level != 1 || !guest || (guest[slot] & PTE_P)))
 			entry_violation(a, t, slot, "promises a fault that is not the guest's");
 		if (!entry_live(t->entry[slot]))
 			continue;
 		live++;
 		w = audit_allowed(a, t, slot, guest);
-		audit_rights(a, t, slot, &w);
+		audit_rights(a, t, slot, &w, guest);
 		if (t->level == 1)
 			audit_leaf(a, t, slot, &w);
 		else

@@ -161,14 +161,14 @@ enum shadow_result shadow_fault(struct shadow *s, const struct mmu_mode *m, u64 
 		s->nx = m->nx;
 	}
 	if (!guest_translate(s, m, va, error, true, w, fault)) {
-		if (is_canonical(va) && va_slot(va, 4) == GATE_SLOT)
+		if (is_canonical(va) && root_slot_is_ours(va_slot(va, 4)))
 			return SHADOW_EMULATE;
 		s->stats.guest_faults++;
 		if (fault->vector == VEC_PF)
 			fault_note_use(s, w, error & PF_U);
 		return SHADOW_INJECT;
 	}
-	if (va_slot(va, 4) == GATE_SLOT || fault_must_emulate(s, w, error)) {
+	if (root_slot_is_ours(va_slot(va, 4)) || fault_must_emulate(s, w, error)) {
 		s->stats.emulated++;
 		walk_remember(s, m, w, va);
 		return SHADOW_EMULATE;

@@ -87,6 +87,7 @@ enum {
 	PLANT_STALE_ENTRY = 2,
 	PLANT_IGNORE_DIRTY = 4,
 	PLANT_NO_FLUSH = 8,
+	PLANT_READ_ONLY = 16, // ENTRY_READ_ONLY wherever the shadow is, whatever the guest's is
 };
 
 // A walk remembered: kernel address space mapped writable by large pages, where page tables are written. True while no table above
@@ -209,6 +210,19 @@ static inline bool entry_reduced(u64 old, u64 now)
 // A leaf entry that says: the guest's entry is not present. Faults on it are the guest's own, which
 // the machine tells by the reserved bit (shadow_config.markers). Not live: no frame, no reverse map.
 #define ENTRY_MARKER (PTE_P | BIT(51))
+
+// In a leaf entry: the guest's own is present without the right to write, so a store of user mode is the guest's fault.
+#define ENTRY_READ_ONLY WINDOW_READ_ONLY
+// Slots of a root that are never the guest's: the gate's, and the one by which it reads the shadow (base/gate.h).
+static inline bool root_slot_is_ours(unsigned slot)
+{
+	return slot == GATE_SLOT || slot == WINDOW_SLOT;
+}
+
+static inline bool slot_is_ours(const struct table *t, unsigned slot)
+{
+	return t->level == 4 && root_slot_is_ours(slot);
+}
 
 static inline u64 entry_live(u64 entry)
 {

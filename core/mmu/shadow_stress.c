@@ -57,7 +57,7 @@ static void follow(struct shadow *s, struct stress *st, struct table *t)
 	st->va[st->count] = t->multi || t->level > 1 ? VA_ALL : t->va;
 	st->table[st->count++] = index;
 	for (unsigned slot = 0; t->level > 1 && slot < SLOTS; slot++)
-		if ((t->entry[slot] & PTE_P) && !(t->level == 4 && slot == GATE_SLOT))
+		if ((t->entry[slot] & PTE_P) && !slot_is_ours(t, slot))
 			follow(s, st, table_by_mpn(s, (t->entry[slot] & PTE_ADDR) >> PAGE_SHIFT));
 }
 

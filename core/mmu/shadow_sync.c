@@ -29,6 +29,8 @@ bool sync_leaf(struct shadow *s, struct table *t, unsigned slot, const u64 *gues
 				rights &= ~PTE_W;
 			ppn = (e & PTE_ADDR) >> PAGE_SHIFT;
 			now = leaf_compute(s, ppn, rights);
+			if (now && s->markers && !((s->plant & PLANT_READ_ONLY ? now : e) & PTE_W))
+				now |= ENTRY_READ_ONLY;
 		}
 	}
 	if (old && !now && (s->plant & PLANT_STALE_ENTRY))
@@ -59,7 +61,7 @@ static void sync_upper(struct shadow *s, struct table *t, unsigned slot, u64 gue
 {
 	u64 old = t->entry[slot];
 
-	if (!old || (t->level == 4 && slot == GATE_SLOT))
+	if (!old || slot_is_ours(t, slot))
 		return;
 	if ((guest & ENTRY_AD) == ENTRY_AD && !(guest & walk_reserved(s, s->nx, guest, t->level))) {
 		bool large = entry_is_leaf(guest, t->level);

@@ -124,7 +124,7 @@ void table_link(struct shadow *s, struct table *t, unsigned slot, struct table *
 	u64 old = t->entry[slot], want = child->mpn << PAGE_SHIFT | PTE_P | PTE_A | rights;
 	bool fresh;
 
-	assert(t->level == child->level + 1u && !(t->level == 4 && slot == GATE_SLOT));
+	assert(t->level == child->level + 1u && !slot_is_ours(t, slot));
 	if (old == want)
 		return;
 	if (old && !((old ^ want) & PTE_ADDR)) {
@@ -173,7 +173,7 @@ void table_unlink(struct shadow *s, struct table *t, unsigned slot)
 void table_clear(struct shadow *s, struct table *t)
 {
 	for (unsigned slot = 0; slot < SLOTS && t->live; slot++) {
-		if (!entry_live(t->entry[slot]) || (t->level == 4 && slot == GATE_SLOT))
+		if (!entry_live(t->entry[slot]) || slot_is_ours(t, slot))
 			continue;
 		if (t->level == 1)
 			leaf_clear(s, t, slot);
@@ -249,6 +249,7 @@ void table_release(struct shadow *s, struct table *t)
 	table_clear(s, t);
 	if (t->level == 4) {
 		entry_store(t, GATE_SLOT, 0);
+		entry_store(t, WINDOW_SLOT, 0);
 		s->roots_gone++;
 		s->root_gone = t->mpn;
 		lru_remove(s, t);
@@ -365,6 +366,7 @@ struct table *table_get(struct shadow *s, ppn_t ppn, unsigned level, bool direct
 	}
 	if (level == 4) {
 		entry_store(t, GATE_SLOT, s->gate_l3 << PAGE_SHIFT | PTE_P | PTE_W | PTE_A);
+		entry_store(t, WINDOW_SLOT, t->mpn << PAGE_SHIFT | PTE_P | PTE_A | PTE_NX);
 		lru_push(s, t);
 		s->stats.roots_built++;
 	}

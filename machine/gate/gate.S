@@ -77,29 +77,46 @@ gate_trap_guest:
 	mov %rax, VCPU(VP_CR2)
 	to_hypervisor
 
-// A page fault. From ring 3 on a not-present marker (reserved bit: RSVD in the error code; P, which QEMU's TCG leaves out, is
-// not looked at) it is the guest's own: ring 1 gets the frame to push (gate_reflect). All else leaves, as does the same
-// address twice running, whatever the reason.
+// A page fault. From ring 3 it is the guest's own on a not-present marker (reserved bit: RSVD in the error code; P, which QEMU's TCG
+// leaves out, is not looked at), and for a store to a present page whose entry in the window says that the guest has it read-only:
+// ring 1 gets the frame to push (gate_reflect). The window's address cannot fault: by P the tables above the entry are there. All
+// else leaves, as does the same address too often running, whatever the reason.
 	.balign 16
 	.globl gate_page_fault
 	.hidden gate_page_fault
 gate_page_fault:
 	pushq $14
-	testb $8, 8(%rsp)
-	jz gate_trap
 	testb $2, 24(%rsp)
 	jz gate_trap
 	cmpq $0, TRUST(GT_REFLECT_HANDLER)
 	je gate_trap
 	mov %rax, VCPU(VP_SCRATCH)
 	mov %cr2, %rax
+	testb $8, 8(%rsp)
+	jnz gate_page_fault_own
+	cmpl $7, 8(%rsp) // P, W, U
+	jne gate_page_fault_leave
+	test %rax, %rax
+	js gate_page_fault_leave
+	shr $12, %rax
+	shl $3, %rax
+	add gate_window(%rip), %rax
+	testl $WINDOW_READ_ONLY, (%rax)
+	jz gate_page_fault_leave
+	mov %cr2, %rax
+gate_page_fault_own:
 	cmp %rax, VCPU(VP_MARKER_CR2)
 	je gate_page_fault_again
 	mov %rax, VCPU(VP_MARKER_CR2)
+	movq $REFLECT_PATIENCE, VCPU(VP_MARKER_LEFT)
+gate_page_fault_reflect:
 	mov %rax, VCPU(VP_GUEST_CR2)
 	add $8, %rsp
 	pop %rax
-	and $0x16, %eax
+	btr $3, %eax
+	jnc 1f
+	and $~1, %eax
+1:	and $0x17, %eax
 	mov %rax, VCPU(VP_REFLECT)
 	mov TRUST(GT_SYSCALL_CS), %eax // the handler's, as reflect.c made sure; SS null
 	mov %rax, VCPU(VP_GUEST_CS)
@@ -124,7 +141,10 @@ gate_page_fault:
 	mov VCPU(VP_SCRATCH), %rax
 	iretq
 gate_page_fault_again:
+	decq VCPU(VP_MARKER_LEFT)
+	jnz gate_page_fault_reflect
 	movq $0, VCPU(VP_MARKER_CR2)
+gate_page_fault_leave:
 	mov VCPU(VP_SCRATCH), %rax
 	jmp gate_trap
 
@@ -305,6 +325,10 @@ gate_reflect:
 	pushq VCPU(VP_REFLECT + 8)
 	pushq VCPU(VP_REFLECT)
 	jmp *TRUST(GT_REFLECT_HANDLER)
+
+	.balign 8
+gate_window:
+	.quad WINDOW_BASE
 
 	.globl gate_text_end
 	.hidden gate_text_end

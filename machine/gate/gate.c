@@ -17,6 +17,7 @@ CHECK(cr3_refused, VP_CR3_REFUSED);
 CHECK(guest_cr2, VP_GUEST_CR2);
 CHECK(marker_cr2, VP_MARKER_CR2);
 CHECK(guest_cs, VP_GUEST_CS);
+CHECK(marker_left, VP_MARKER_LEFT);
 CHECK(guest_cr3, VP_GUEST_CR3);
 CHECK(reflect, VP_REFLECT);
 CHECK(stack[32], VP_STACK_TOP);

@@ -9,6 +9,7 @@
 #define VP_CR3_REFUSED 0xd0
 #define VP_GUEST_CR2 0xc0
 #define VP_MARKER_CR2 0xd8
+#define VP_MARKER_LEFT 0x5b0
 #define VP_GUEST_CS 0xe0 // and guest_ss: one word
 #define VP_GUEST_CR3 0xe8
 #define VP_STACK_TOP 0x1f0

@@ -95,6 +95,7 @@ static void test_planted(void **state)
 	planted(PLANT_STALE_ENTRY, 5000, 5);
 	planted(PLANT_IGNORE_DIRTY, 5000, 5);
 	planted(PLANT_NO_FLUSH, 20000, 5);
+	planted(PLANT_READ_ONLY, 5000, 5);
 }
 
 // Directed tests: one small guest laid out as Linux does. User code and data at USER, a direct map of the first 2 MiB by a
@@ -332,6 +333,48 @@ static void test_row_of_fills(void **state)
 	finish(x);
 }
 
+// What the gate reads in the window: which present pages the guest has read-only. Not those that are so for our sake, and not the
+// pieces of a large page.
+static void test_read_only_told(void **state)
+{
+	struct exercise *x = linux_guest();
+	u64 *leaf;
+
+	put(x, P_L1, USER + PAGE_SIZE, 1, (P_DATA + 1) << 12 | (FULL & ~PTE_W));
+	put(x, P_L1, USER + 2 * PAGE_SIZE, 1, (P_DATA + 2) << 12 | (FULL & ~PTE_D));
+	put(x, P_L1, USER + 3 * PAGE_SIZE, 1, P_L2 << 12 | FULL);
+	assert_int_equal(fault(x, USER, PF_U), SHADOW_FIXED);
+	leaf = table_find(x->shadow, P_L1, 1, false)->entry;
+	for (unsigned i = 0; i < 32; i++) {
+		assert_true(entry_live(leaf[va_slot(USER, 1) + i]));
+		assert_int_equal(!!(leaf[va_slot(USER, 1) + i] & ENTRY_READ_ONLY), i == 1);
+	}
+	assert_int_equal(fault(x, USER + PAGE_SIZE, PF_U | PF_W), SHADOW_INJECT);
+	set_pte(x, P_L1, va_slot(USER, 1) + 1, (P_DATA + 1) << 12 | FULL);
+	assert_true(reaches(x, USER + PAGE_SIZE, PF_U | PF_W));
+	assert_false(leaf[va_slot(USER, 1) + 1] & ENTRY_READ_ONLY);
+	set_pte(x, P_KERNEL_L2, 0, (KERNEL & ~PTE_W) | PTE_PS);
+	assert_int_equal(fault(x, DIRECT, 0), SHADOW_FIXED);
+	assert_false(table_find(x->shadow, 0, 1, true)->entry[0] & ENTRY_READ_ONLY);
+	finish(x);
+}
+
+// Every root leads back to itself there, without the right to write; what the guest puts there does not count.
+static void test_window(void **state)
+{
+	struct exercise *x = linux_guest();
+	const u64 *root = x->pool + (x->root - EX_SHADOW) * SLOTS;
+
+	assert_true(root[WINDOW_SLOT] == (x->root << 12 | PTE_P | PTE_A | PTE_NX));
+	set_pte(x, P_ROOT, WINDOW_SLOT, P_L3 << 12 | FULL);
+	assert_int_equal(fault(x, WINDOW_BASE + USER, PF_U), SHADOW_EMULATE);
+	ex_load(x, P_ROOT2 << 12);
+	ex_load(x, P_ROOT << 12);
+	root = x->pool + (x->root - EX_SHADOW) * SLOTS;
+	assert_true(root[WINDOW_SLOT] == (x->root << 12 | PTE_P | PTE_A | PTE_NX));
+	finish(x);
+}
+
 // mprotect of one page again and again, unused: not a crossing each for ever.
 static void test_same_entry_unshadows(void **state)
 {
@@ -557,6 +600,8 @@ int main(void)
 		cmocka_unit_test(test_rows_off),
 		cmocka_unit_test(test_row_of_fills),
 		cmocka_unit_test(test_same_entry_unshadows),
+		cmocka_unit_test(test_read_only_told),
+		cmocka_unit_test(test_window),
 		cmocka_unit_test(test_clearing_unshadows),
 		cmocka_unit_test(test_freed_table),
 		cmocka_unit_test(test_walk_memo),

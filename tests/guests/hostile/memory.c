@@ -209,6 +209,36 @@ static void gate_pages(void)
 	check(attempt(write_at, GATE_IBTC) == VECTOR(VEC_PF), "write to the look-up table", 0);
 }
 
+// The window on the shadow's tables, at every depth: the root itself, tables of each level, entries of our own addresses. Nothing of
+// it can be written or executed, by us or by user code, also where our own tables say otherwise.
+static void window_pages(void)
+{
+	static const u64 at[] = {0, TABLES, DATA_FRAME, GATE_BASE, 0xffff888000000000};
+	static volatile u64 seen;
+	u64 path = forge_path(RW | 4, DATA_FRAME | RW | 4, 512), va;
+
+	for (unsigned round = 0; round < 2; round++) {
+		boot_pml4[WINDOW_SLOT] = round ? path : 0;
+		invlpg(WINDOW_BASE);
+		for (unsigned i = 0; i < ARRAY_SIZE(at); i++) {
+			va = at[i];
+			for (unsigned depth = 0; depth < 4; depth++) {
+				va = WINDOW_BASE | (va >> 9 & 0x7ffffffff8);
+				seen += !attempt(read_at, va);
+				if (!round) {
+					check(attempt(write_at, va) == VECTOR(VEC_PF), "write to the window", va);
+					check(attempt(call_at, va) == VECTOR(VEC_PF), "call into the window", va);
+				} else {
+					attempt(write_at, va); // to our frame, if to anything
+				}
+			}
+		}
+	}
+	boot_pml4[WINDOW_SLOT] = 0;
+	invlpg(WINDOW_BASE);
+	check(seen > 0, "the window is not where the test looks for it", 0);
+}
+
 static void fill(u64 va, u64 bytes, u64 value)
 {
 	__asm__ volatile("rep stosq" : "+D"(va) : "c"(bytes / 8), "a"(value) : "memory");
@@ -273,6 +303,7 @@ const struct attack_case memory_cases[] = {
 	{"self-maps", self_maps, false},
 	{"odd-tables", odd_tables, false},
 	{"gate-pages", gate_pages, false},
+	{"window", window_pages, false},
 	{"gate-garbage", gate_garbage, false},
 	{"gate-fields", gate_fields, false},
 	{0},
