@@ -29,18 +29,6 @@ static void fault_prefetch(struct shadow *s, struct table *t, unsigned at, const
 	}
 }
 
-// The guest's page table of that walk is in use: it is not being torn down.
-static void fault_note_use(struct shadow *s, const struct guest_walk *w, bool user)
-{
-	struct table *t = table_find(s, w->entry_gpa[w->level] >> PAGE_SHIFT, w->level, false);
-
-	if (!t)
-		return;
-	table_in_use(s, t);
-	if (s->markers && w->level == 1 && user)
-		table_mark(s, t);
-}
-
 // The table that entry `slot` of t must lead to for this walk, made and linked when it is not there.
 static struct table *fault_descend(struct shadow *s, struct table *t, const struct guest_walk *w, u64 va)
 {
@@ -59,6 +47,43 @@ static struct table *fault_descend(struct shadow *s, struct table *t, const stru
 	table_link(s, t, slot, child, rights);
 	table_in_use(s, child);
 	return child;
+}
+
+// A guest fault for an entry that is not present, in a table that is not shadowed. Mostly the guest fills it next, best natively. If the
+// table has another such fault without that the guest's answer is another (a signal): shadowed, its markers spare the crossings.
+static void fault_bring_table(struct shadow *s, const struct guest_walk *w, u64 va)
+{
+	ppn_t ppn = w->entry_gpa[1] >> PAGE_SHIFT;
+	struct table *t = &s->tables[s->current];
+	bool again = s->unshadowed_fault == ppn;
+
+	s->unshadowed_fault = ppn;
+	if (!again || (w->entry[1] & PTE_P) || !frame_of(s, ppn) || !walk_table(s, ppn))
+		return;
+	for (unsigned level = 4; level > 1; level--)
+		if (!(w->entry[level] & PTE_A))
+			return;
+	if (!table_reserve(s, FAULT_TABLES))
+		return;
+	while (t->level > 1)
+		t = fault_descend(s, t, w, va);
+	fault_prefetch(s, t, va_slot(va, 1), walk_table(s, ppn));
+	table_mark(s, t);
+}
+
+// The guest's page table of that walk is in use: it is not being torn down.
+static void fault_note_use(struct shadow *s, const struct guest_walk *w, u64 va, bool user)
+{
+	struct table *t = table_find(s, w->entry_gpa[w->level] >> PAGE_SHIFT, w->level, false);
+	bool markable = s->markers && w->level == 1 && user;
+
+	if (t) {
+		table_in_use(s, t);
+		if (markable)
+			table_mark(s, t);
+	} else if (markable) {
+		fault_bring_table(s, w, va);
+	}
 }
 
 static enum shadow_result fault_fill(struct shadow *s, const struct guest_walk *w, u64 va, u32 error)
@@ -165,7 +190,7 @@ enum shadow_result shadow_fault(struct shadow *s, const struct mmu_mode *m, u64 
 			return SHADOW_EMULATE;
 		s->stats.guest_faults++;
 		if (fault->vector == VEC_PF)
-			fault_note_use(s, w, error & PF_U);
+			fault_note_use(s, w, va, error & PF_U);
 		return SHADOW_INJECT;
 	}
 	if (root_slot_is_ours(va_slot(va, 4)) || fault_must_emulate(s, w, error)) {

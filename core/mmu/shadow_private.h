@@ -136,14 +136,15 @@ struct shadow {
 	bool rows;
 	u64 fault_va;           // shadow_hint()
 	u16 site;               // in sites
-	struct site sites[SITES];
 	u32 uses; // guest faults that went by the gate: what was written before them was not in a row with what comes after
-	u32 guess_next;
-	struct guess guess[GUESSES]; // the last ones
 	u32 plant;
+	ppn_t unshadowed_fault; // guest table of the last guest fault of user mode in one that is not shadowed
 	u64 upper_changes; // writes to and releases of tables above level 1
 	struct walk_memo walk[WALKS];
 	struct shadow_stats stats;
+	u32 guess_next;
+	struct guess guess[GUESSES]; // the last ones
+	struct site sites[SITES];
 };
 
 static inline u32 ref_make(u32 index, unsigned slot)

@@ -333,6 +333,31 @@ static void test_row_of_fills(void **state)
 	finish(x);
 }
 
+// A program that catches its faults where nothing is mapped near: at the second the table is shadowed, and the gate can tell.
+static void test_fault_brings_table(void **state)
+{
+	struct exercise *x = linux_guest();
+
+	for (unsigned i = 0; i < 32; i++)
+		put(x, P_L1, USER + i * PAGE_SIZE, 1, 0);
+	assert_int_equal(fault(x, USER, PF_U | PF_W), SHADOW_INJECT);
+	assert_false(reaches(x, USER, PF_U));
+	assert_int_equal(x->marked, 0);
+	assert_int_equal(fault(x, USER + 3 * PAGE_SIZE, PF_U | PF_W), SHADOW_INJECT);
+	assert_false(reaches(x, USER, PF_U));
+	assert_int_equal(x->marked, 1);
+	set_pte(x, P_L1, va_slot(USER, 1), P_DATA << 12 | FULL);
+	assert_true(reaches(x, USER, PF_U | PF_W));
+	// Not by paths that the machine has not set A along.
+	shadow_flush_all(x->shadow);
+	ex_load(x, P_ROOT << 12);
+	put(x, P_L2, USER, 2, P_L1 << 12 | (FULL & ~PTE_A));
+	for (unsigned i = 1; i < 4; i++)
+		assert_int_equal(fault(x, USER + i * PAGE_SIZE, PF_U), SHADOW_INJECT);
+	assert_false(shadow_is_table(x->shadow, P_L1));
+	finish(x);
+}
+
 // What the gate reads in the window: which present pages the guest has read-only. Not those that are so for our sake, and not the
 // pieces of a large page.
 static void test_read_only_told(void **state)
@@ -600,6 +625,7 @@ int main(void)
 		cmocka_unit_test(test_rows_off),
 		cmocka_unit_test(test_row_of_fills),
 		cmocka_unit_test(test_same_entry_unshadows),
+		cmocka_unit_test(test_fault_brings_table),
 		cmocka_unit_test(test_read_only_told),
 		cmocka_unit_test(test_window),
 		cmocka_unit_test(test_clearing_unshadows),
