@@ -5,6 +5,9 @@
 
 typedef u64 __attribute__((may_alias, aligned(1))) word;
 
+#if !__STDC_HOSTED__
+#undef memcpy
+#endif
 void *memcpy(void *restrict d, const void *restrict s, size_t n)
 {
 	u8 *to = d;

@@ -14,4 +14,8 @@ int strcmp(const char *a, const char *b);
 int strncmp(const char *a, const char *b, size_t n);
 char *strchr(const char *s, int c);
 
+#if !__STDC_HOSTED__
+#define memcpy(d, s, n) __builtin_memcpy(d, s, n) // a few bytes, their number known: moves instead of a call
+#endif
+
 #endif

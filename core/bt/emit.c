@@ -17,7 +17,8 @@ void bt_put8(struct bt_emit *e, u8 v)
 void bt_put(struct bt_emit *e, const void *bytes, unsigned n)
 {
 	assert(e->pos + n <= BT_BLOCK_MAX);
-	memcpy(e->buf + e->pos, bytes, n);
+	for (unsigned i = 0; i < n; i++) // mostly less than eight
+		e->buf[e->pos + i] = ((const u8 *)bytes)[i];
 	e->pos += n;
 }
 
@@ -189,8 +190,11 @@ void bt_jump_slot(struct bt_emit *e, unsigned slot)
 // INT to the hypervisor. The byte behind it belongs to the same range, as the saved RIP points there.
 void bt_exit_here(struct bt_emit *e, enum bt_exit_kind kind, unsigned guest_off, unsigned spilled, unsigned fix)
 {
-	bt_range(e, (struct bt_range){.rule = BT_RIP_GUEST, .guest_off = (u16)guest_off, .spilled = (u8)spilled,
-				      .fix = (u8)fix, .exit = (u8)kind & 15});
+	bt_range(e, (struct bt_range){.rule = BT_RIP_GUEST,
+				      .guest_off = (u16)guest_off,
+				      .spilled = (u8)spilled,
+				      .fix = (u8)fix,
+				      .exit = (u8)kind & 15});
 	bt_put(e, "\xcd\xf0\xcc", 3);
 }
 
@@ -277,7 +281,8 @@ static void finish_link_tail(struct bt_emit *e, const struct bt_tail *t)
 static void finish_exit_tail(struct bt_emit *e, const struct bt_tail *t)
 {
 	e->counted = t->counted ? t->guest_off : -1;
-	bt_range(e, (struct bt_range){.rule = BT_RIP_GUEST, .guest_off = t->guest_off, .spilled = t->spilled, .fix = t->fix});
+	bt_range(e, (struct bt_range){
+			    .rule = BT_RIP_GUEST, .guest_off = t->guest_off, .spilled = t->spilled, .fix = t->fix});
 	if (t->fix & BT_FIX_VIF) {
 		bt_load(e, R_RAX, offsetof(struct vcpu_page, old_vif));
 		bt_store(e, offsetof(struct vcpu_page, vif), R_RAX);
