@@ -86,7 +86,7 @@ struct vcpu_page {
 	u64 guest_cr2;           // what MOV from CR2 reads in translated code: follows x86_cpu.cr2
 	u64 cr3_request;         // translated MOV to CR3: the value, for the gate
 	u64 cr3_refused;         // the gate's answer: nonzero, the hypervisor has to do it
-	u64 marker_cr2;          // address of the last fault that the gate reflected
+	u64 marker_cr2;          // address of the last fault that the gate reflected; ~0: none
 	u32 guest_cs, guest_ss;  // selectors of the guest's kernel, RPL 0, while ring 1 runs
 	u64 guest_cr3;           // what MOV from CR3 reads in translated code: follows x86_cpu.cr3, and the gate's loads
 	u64 stack[32];           // small ring-1 stack for templates that need one (STAC, POPF); grows down from the end
@@ -126,7 +126,7 @@ struct gate_trust {
 	u64 syscall_keep;   // RFLAGS bits that the guest's SFMASK keeps (arithmetic ones only)
 	u64 syscall_vif;    // 0x200 if the guest's SFMASK leaves IF set, else 0
 	u64 hv_trap;        // hypervisor's handler of its own traps
-	// Page faults of ring 3 on a not-present marker, or a store to what the guest has read-only, go to the guest's handler without a crossing while reflect_handler,
+	// Page faults of ring 3 on a not-present marker, or by a store to what the guest has read-only, go to the guest's handler without a crossing while reflect_handler,
 	// its translated entry, is not 0; reflect_rsp0 is the guest address of its TSS's RSP0, which ring 1 reads.
 	u64 reflect_handler, reflect_rsp0;
 	u64 exit_cr3;       // root that was loaded at the last exit: the gate may have changed it

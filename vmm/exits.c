@@ -168,10 +168,10 @@ static void page_fault(struct vcpu *v)
 			vcpu_emulate(v);
 		else if (emulate(v))
 			; // done
-		else if (!w.present) // the gate's slot: nothing is there for the guest, whatever the instruction
+		else if (!w.present) // one of our slots: nothing is there for the guest, whatever the instruction
 			vcpu_inject(v, &fault, false, false);
-		else if (!unprotect(v, w.gpa))
-			vm_end(v->vm, END_CRASH, 0, "cannot emulate the store at %lx to a protected page", rip);
+		else if (shadow_slot_is_ours(va) || !unprotect(v, w.gpa))
+			vm_end(v->vm, END_CRASH, 0, "cannot emulate the access at %lx to %lx", rip, va);
 		count_site(v, why, rip);
 		return;
 	}

@@ -152,6 +152,7 @@ static enum emul_result port_wrmsr(void *ctx, u32 msr, u64 value, struct x86_fau
 	if (msr == MSR_EFER && ((efer ^ v->cpu.efer) & EFER_NXE)) {
 		shadow_flush_all(v->vm->shadow);
 		vcpu_load_root(v);
+		reflect_forget(v);
 	}
 	if (msr == MSR_LSTAR || msr == MSR_SFMASK || msr == MSR_STAR || msr == MSR_EFER)
 		syscall_setup_changed(v);
@@ -206,6 +207,8 @@ static void cr4_written(struct vcpu *v, u64 old)
 		bt_remap_all(v->vm->bt);
 		vcpu_load_root(v);
 	}
+	if (changed & CR4_SMEP)
+		reflect_forget(v);
 	regs_control_out(v);
 }
 

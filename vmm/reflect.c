@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// True page faults of guest user code without a crossing. Where the shadow holds a not-present marker the gate hands the
-// fault to the guest's own handler (machine/gate/gate.S: gate_page_fault, gate_reflect). What the machine would read for that
-// from the guest's IDT is read here beforehand, and void when its page is written or another table is loaded; RSP0 is read by
-// ring 1 each time, since kernels write their TSS at every system call or task switch.
+// True page faults of guest user code without a crossing. Where the shadow holds a not-present marker, or says that the guest has a
+// page read-only that is stored to, the gate hands the fault to the guest's own handler (machine/gate/gate.S: gate_page_fault,
+// gate_reflect). What the machine would read for that from the guest's IDT is read here beforehand, and void when its page is written
+// or another table is loaded; RSP0 is read by ring 1 each time, since kernels write their TSS at every system call or task switch.
 #include "vmm/vm.h"
 
 #include "base/string.h"
@@ -46,6 +46,12 @@ static bool watch(struct vcpu *v, u64 va)
 	return true;
 }
 
+// The machine has EFER.NXE set and tells fetches from reads; where the guest's would not (SDM 3A 4.7, I/D) its code is made by the walk.
+static bool tells_fetches(const struct vcpu *v)
+{
+	return (v->cpu.efer & EFER_NXE) || (v->cpu.cr4 & CR4_SMEP);
+}
+
 void reflect_forget(struct vcpu *v)
 {
 	v->reflect_rip = 0;
@@ -59,7 +65,7 @@ void reflect_refresh(struct vcpu *v)
 	struct gate_trust *t = v->gate.trust;
 	u64 handler;
 
-	if (t->reflect_handler)
+	if (t->reflect_handler || !tells_fetches(v))
 		return;
 	if (!v->reflect_rip) {
 		if (v->reflect_wait++ % REFRESH_PATIENCE || v->cpu.tr.limit < TSS_LIMIT ||

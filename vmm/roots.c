@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // CR3 loads without a crossing: the gate keeps a read-only list of guest CR3 values and their shadow roots. Entries are true
-// until their root is released; the gate does not use the list while a CR3 load has to do more than switch roots (out-of-sync tables,
-// guest without global pages, translated code in the lower half).
+// until their root is released; the gate does not use the list while a CR3 load has to do more than switch roots (guest
+// without global pages, translated code in the lower half).
 //
-// With CR4.PCIDE a CR3 value's low 12 bits and bit 63 do not matter for the root: what is in sync for one PCID is for all, so that a
+// With CR4.PCIDE a CR3 value's low 12 bits and bit 63 do not matter for the root: what holds for one PCID does for all, so that a
 // load flushes nothing whether it asks for that or not. The list has table addresses then, and the PCID comes back in
 // vcpu_page.guest_cr3, where a guest can corrupt it for itself.
 #include "vmm/vm.h"

@@ -37,7 +37,10 @@ static void deliver_nmi(struct vcpu *v)
 {
 	struct x86_fault event = {.vector = VEC_NMI};
 
-	if (v->in_machine) {
+	if (v->in_machine && gate_in_reflection(v->gate.page->rip)) { // ring 1's text there is the gate's: no place in the guest's code
+		reflect_take_back(v);
+		v->resume_raw = false;
+	} else if (v->in_machine) {
 		regs_from_machine(v, false);
 		v->resume_raw = false;
 	}
@@ -256,6 +259,10 @@ static void enter(struct vcpu *v)
 {
 	v->resume_raw = false;
 	refresh_cache_addresses(v);
+	if (unlikely(!v->gate.trust->reflect_handler) && gate_in_reflection(v->gate.page->rip)) {
+		reflect_take_back(v); // it has nowhere to jump to any more
+		return;
+	}
 	roots_before_entry(v);
 	v->crossings++;
 #ifdef TRAPEZE_DEBUG

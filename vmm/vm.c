@@ -434,6 +434,7 @@ static void start_vcpu(struct vm *vm)
 	for (unsigned i = 0; i < sizeof(v->gate.page->popf_special); i++)
 		v->gate.page->popf_special[i] = POPF_SPECIAL(i);
 	v->emul = (struct emul){.cpu = &v->cpu, .ports = &vmm_emul_ports, .ctx = v};
+	v->gate.page->marker_cr2 = v->marker_seen = ~0ull;
 	v->in_machine = false;
 	v->segments_live = true;
 	v->cache_generation = ~0ull;

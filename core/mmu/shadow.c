@@ -58,6 +58,7 @@ struct shadow *shadow_create(const struct shadow_config *config)
 		.by_mpn = (u32 *)(memory + l.by_mpn),
 		.bucket_bits = bucket_bits_for(config->max_tables),
 		.nx = true,
+		.unshadowed_fault = NO_PPN,
 		.upper_changes = 1, // no memo is true yet
 		.flood = DEFAULT_FLOOD,
 		.leaf_run = DEFAULT_LEAF_RUN,
@@ -142,6 +143,11 @@ enum status shadow_load(struct shadow *s, u64 guest_cr3, mpn_t *root)
 	s->current = table_index(s, t);
 	*root = t->mpn;
 	return ST_OK;
+}
+
+bool shadow_slot_is_ours(u64 va)
+{
+	return is_canonical(va) && root_slot_is_ours(va_slot(va, 4));
 }
 
 void shadow_roots_gone(const struct shadow *s, u64 *generation, mpn_t *last_gone)

@@ -81,7 +81,7 @@ bool guest_translate(struct shadow *s, const struct mmu_mode *m, u64 va, u32 err
 enum shadow_result {
 	SHADOW_FIXED,  // hidden fault: the shadow has been filled, run on
 	SHADOW_INJECT, // true guest fault in *fault
-	SHADOW_EMULATE, // MMIO, a write to a write-protected frame, or the gate's slot: emulate the instruction. w->present and w->gpa tell
+	SHADOW_EMULATE, // MMIO, a write to a write-protected frame, or one of our slots: emulate the instruction. w->present and w->gpa tell
 			// where, the rest of w may be missing
 	SHADOW_NOMEM, // not even after eviction
 };
@@ -107,7 +107,10 @@ void shadow_flush_all(struct shadow *s);
 // derived from it. Call after the bytes are in place; old bytes are not needed.
 void shadow_written(struct shadow *s, u64 gpa, unsigned len);
 
-// The guest took a fault of its own that the hypervisor did not see (a marker told): tables are written for it, not torn down.
+// One of the slots that every root has for us: not filled by what the guest maps there, faults there are emulated.
+bool shadow_slot_is_ours(u64 va);
+
+// The guest took a fault of its own that the hypervisor did not see (the gate reflected it): tables are written for it, not torn down.
 void shadow_used(struct shadow *s);
 
 // Write protection for others' sake: code (translator), descriptor tables. A bit for each reason, so watching twice is
@@ -123,7 +126,7 @@ void shadow_drop_frame(struct shadow *s, ppn_t ppn);
 
 // Prefetch per hidden fault: entries of the same guest table (A set), pieces of the same large page; 0: none. A table that
 // faults again gets all. flood: writes in a row, with no use between, after which a level-1 guest table is unshadowed (sixteen times as
-// many for the higher ones).
+// many for the higher ones); one to the same entry as the last counts a quarter.
 struct shadow_knobs {
 	u32 flood, leaf_run, direct_run;
 	bool rows; // guess that a write is the first of a row, and unshadow the table at once

@@ -49,21 +49,24 @@ static struct table *fault_descend(struct shadow *s, struct table *t, const stru
 	return child;
 }
 
-// A guest fault for an entry that is not present, in a table that is not shadowed. Mostly the guest fills it next, best natively. If the
-// table has another such fault without that the guest's answer is another (a signal): shadowed, its markers spare the crossings.
+// Could the gate tell this guest fault of user mode by the leaf table, were it shadowed? Not present, or a store to what is read-only.
+static bool fault_gate_tells(const struct guest_walk *w, u32 error)
+{
+	u64 e = w->entry[1];
+
+	return !(e & PTE_P) || ((error & PF_W) && (e & (PTE_A | PTE_U | PTE_W)) == (PTE_A | PTE_U));
+}
+
+// The guest's leaf table, linked below the root in use and marked. Not worth an eviction.
 static void fault_bring_table(struct shadow *s, const struct guest_walk *w, u64 va)
 {
 	ppn_t ppn = w->entry_gpa[1] >> PAGE_SHIFT;
 	struct table *t = &s->tables[s->current];
-	bool again = s->unshadowed_fault == ppn;
 
-	s->unshadowed_fault = ppn;
-	if (!again || (w->entry[1] & PTE_P) || !frame_of(s, ppn) || !walk_table(s, ppn))
-		return;
 	for (unsigned level = 4; level > 1; level--)
 		if (!(w->entry[level] & PTE_A))
 			return;
-	if (!table_reserve(s, FAULT_TABLES))
+	if (!frame_of(s, ppn) || !walk_table(s, ppn) || !table_reserve_free(s, FAULT_TABLES))
 		return;
 	while (t->level > 1)
 		t = fault_descend(s, t, w, va);
@@ -71,19 +74,25 @@ static void fault_bring_table(struct shadow *s, const struct guest_walk *w, u64 
 	table_mark(s, t);
 }
 
-// The guest's page table of that walk is in use: it is not being torn down.
-static void fault_note_use(struct shadow *s, const struct guest_walk *w, u64 va, bool user)
+// A guest fault: its page table is in use, not being torn down. One of user mode that the gate could have told came here since the
+// table is not shadowed, or not below this root. Mostly the guest fills the entry next, best natively; if the same table has another
+// such fault and has not come back between, the guest's answer is another (a signal), and the markers spare its crossings.
+static void fault_note_use(struct shadow *s, const struct guest_walk *w, u64 va, u32 error)
 {
 	struct table *t = table_find(s, w->entry_gpa[w->level] >> PAGE_SHIFT, w->level, false);
-	bool markable = s->markers && w->level == 1 && user;
+	ppn_t ppn = w->entry_gpa[w->level] >> PAGE_SHIFT;
 
-	if (t) {
+	if (t)
 		table_in_use(s, t);
-		if (markable)
-			table_mark(s, t);
-	} else if (markable) {
+	if (!s->markers || w->level != 1 || !(error & PF_U))
+		return;
+	if (t)
+		table_mark(s, t);
+	if (!fault_gate_tells(w, error))
+		return;
+	if (s->unshadowed_fault == ppn)
 		fault_bring_table(s, w, va);
-	}
+	s->unshadowed_fault = ppn;
 }
 
 static enum shadow_result fault_fill(struct shadow *s, const struct guest_walk *w, u64 va, u32 error)
@@ -190,7 +199,7 @@ enum shadow_result shadow_fault(struct shadow *s, const struct mmu_mode *m, u64 
 			return SHADOW_EMULATE;
 		s->stats.guest_faults++;
 		if (fault->vector == VEC_PF)
-			fault_note_use(s, w, va, error & PF_U);
+			fault_note_use(s, w, va, error);
 		return SHADOW_INJECT;
 	}
 	if (root_slot_is_ours(va_slot(va, 4)) || fault_must_emulate(s, w, error)) {

@@ -67,7 +67,7 @@ struct table {
 	u32 mpn_next;           // in the bucket by machine frame
 	u32 frame_next;         // tables of the same guest frame
 	u32 lru_prev, lru_next; // roots only
-	u16 live;               // present entries, the gate's excepted
+	u16 live;               // present entries, but ours in a root
 	u8 level;               // 1..4; 0: unused
 	bool direct;            // pieces of a guest large page: rights are in the entry that points here
 	bool multi;             // mapped at more than one address
@@ -92,6 +92,7 @@ enum {
 
 // A walk remembered: kernel address space mapped writable by large pages, where page tables are written. True while no table above
 // level 1 has been written or has ceased to be shadowed (then its writes go unseen).
+#define NO_PPN (~(ppn_t)0)
 #define WALKS 4
 struct walk_memo {
 	u64 va, cr3; // 2 MiB of addresses
@@ -135,6 +136,7 @@ struct shadow {
 	u32 flood, leaf_run, direct_run; // knobs
 	bool rows;
 	u64 fault_va;           // shadow_hint()
+	u64 row_fault;          // fault_va of the last fill that was taken for one of a row
 	u16 site;               // in sites
 	u32 uses; // guest faults that went by the gate: what was written before them was not in a row with what comes after
 	u32 plant;
@@ -252,6 +254,8 @@ struct table *table_find(struct shadow *s, ppn_t ppn, unsigned level, bool direc
 struct table *table_by_mpn(struct shadow *s, mpn_t mpn);
 // Makes sure that `count` tables can be had by table_get(); evicts. False: not even so.
 bool table_reserve(struct shadow *s, unsigned count);
+// The same without evicting.
+bool table_reserve_free(struct shadow *s, unsigned count);
 struct table *table_get(struct shadow *s, ppn_t ppn, unsigned level, bool direct);
 void table_link(struct shadow *s, struct table *t, unsigned slot, struct table *child, u64 rights);
 void table_unlink(struct shadow *s, struct table *t, unsigned slot);

@@ -3,7 +3,7 @@
 // store is a crossing. Such a table is best let go at the first: its shadow is dropped, the guest stores natively, and the next
 // fault brings the table back, neighbours included. That a store is the first of a row is a guess:
 //  - one that removes an entry, if those of the same instruction were before;
-//  - one that fills an entry, if it is not the one that the guest has a fault for, but one beside it.
+//  - one that fills an entry, if it is not the one that the guest has a fault for, but one beside it; once a fault.
 // A guess about a removal is looked at when the table comes back: if the next entry has stayed it was wrong. Guesses cost time at
 // most; the shadow is right whatever they say.
 #include "core/mmu/shadow_private.h"
@@ -64,8 +64,11 @@ bool row_begins(struct shadow *s, struct table *t, unsigned slot, const u64 *gue
 		return false;
 	if (old)
 		return !(now & PTE_P) && removal_begins_row(s, t, slot, guest);
-	return (now & (PTE_P | PTE_U)) == (PTE_P | PTE_U) && !(t->in_row && slot == t->row_slot) && slot != va_slot(s->fault_va, 1) &&
-	       !((t->va ^ s->fault_va) >> level_shift(2));
+	if ((now & (PTE_P | PTE_U)) != (PTE_P | PTE_U) || (t->in_row && slot == t->row_slot) || slot == va_slot(s->fault_va, 1) ||
+	    ((t->va ^ s->fault_va) >> level_shift(2)) || s->row_fault == s->fault_va)
+		return false;
+	s->row_fault = s->fault_va;
+	return true;
 }
 
 void row_check_guess(struct shadow *s, ppn_t ppn, const u64 *guest)

@@ -126,11 +126,12 @@ static bool write_unshadows(struct shadow *s, struct frame *f, const u64 *guest,
 		return false;
 	if (!guest || offset % sizeof(u64) + len > sizeof(u64))
 		return true;
+	for (u32 i = f->tables; i; i = s->tables[i].frame_next)
+		if (i == s->current)
+			return false;
 	for (u32 i = f->tables; i; i = s->tables[i].frame_next) {
 		struct table *t = &s->tables[i];
 
-		if (i == s->current)
-			return false;
 		if (t->uses != s->uses)
 			table_in_use(s, t);
 		// The same entry set and cleared again and again (text patching, mprotect) is no tearing down, but not worth a

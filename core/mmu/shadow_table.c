@@ -321,6 +321,14 @@ static bool table_warm_up(struct shadow *s)
 	return true;
 }
 
+bool table_reserve_free(struct shadow *s, unsigned count)
+{
+	while (s->warm_count < count)
+		if (!table_warm_up(s))
+			return false;
+	return true;
+}
+
 bool table_reserve(struct shadow *s, unsigned count)
 {
 	while (s->warm_count < count)
@@ -355,6 +363,9 @@ struct table *table_get(struct shadow *s, ppn_t ppn, unsigned level, bool direct
 	*head = i;
 	if (f && level == 1) {
 		const u64 *guest = walk_table(s, ppn);
+
+		if (s->unshadowed_fault == ppn)
+			s->unshadowed_fault = NO_PPN;
 
 		if (guest)
 			row_check_guess(s, ppn, guest);

@@ -142,8 +142,8 @@ gate_page_fault_reflect:
 	iretq
 gate_page_fault_again:
 	decq VCPU(VP_MARKER_LEFT)
-	jnz gate_page_fault_reflect
-	movq $0, VCPU(VP_MARKER_CR2)
+	jg gate_page_fault_reflect
+	movq $-1, VCPU(VP_MARKER_CR2)
 gate_page_fault_leave:
 	mov VCPU(VP_SCRATCH), %rax
 	jmp gate_trap

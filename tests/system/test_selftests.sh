@@ -7,11 +7,11 @@
 # base, and a program with one (ldt_gdt) then brings the bare kernel down.
 . "$(dirname "$0")/lib.sh"
 
-# What tests print but for addresses, times and the kernel's own messages. A message can come within a line of a test's and ends with a
+# What tests print but for addresses, times, process numbers (what unwind_vdso_32's call returns) and the kernel's own messages. A message can come within a line of a test's and ends with a
 # newline of its own: both go.
 results() { # LOG
 	tr -d '\r' <"$1" | sed -z -E 's/\[ *[0-9]+\.[0-9]{6}\] [^\n]*\n//g' | sed -n '/^TZ-TEST /,/^TZ-TESTS /p' |
-		sed -E '/^TZ-TIME/d; s/(0x)+[0-9a-fA-F]+/X/g; s/\b[0-9a-f]{7,16}\b/X/g; s/-?[0-9]+\.[0-9]+/N/g; /^[[:space:]]*$/d'
+		sed -E '/^TZ-TIME/d; s/(0x)+[0-9a-fA-F]+/X/g; s/\b[0-9a-f]{7,16}\b/X/g; s/-?[0-9]+\.[0-9]+/N/g; s/NR = [0-9]{3,}/NR = N/; /^[[:space:]]*$/d'
 }
 
 BARE_MEMORY=256 bare_boot "$WORK/bare.log" 400 selftests noreplace-smp &

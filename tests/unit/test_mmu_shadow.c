@@ -326,6 +326,12 @@ static void test_row_of_fills(void **state)
 	assert_int_equal(fault(x, USER + 45 * PAGE_SIZE, PF_U), SHADOW_FIXED);
 	for (unsigned i = 40; i < 56; i++)
 		assert_true(reaches(x, USER + i * PAGE_SIZE, PF_U | PF_W));
+	// Once a fault: what populates page after page without one keeps the table.
+	for (unsigned i = 80; i < 84; i++) {
+		shadow_used(x->shadow);
+		set_pte(x, P_L1, va_slot(USER, 1) + i, (P_DATA + i) << 12 | FULL);
+	}
+	assert_true(shadow_is_table(x->shadow, P_L1));
 	// The table has its markers again.
 	assert_int_equal(x->marked, 0);
 	assert_false(reaches(x, USER + 70 * PAGE_SIZE, PF_U));
@@ -348,6 +354,20 @@ static void test_fault_brings_table(void **state)
 	assert_int_equal(x->marked, 1);
 	set_pte(x, P_L1, va_slot(USER, 1), P_DATA << 12 | FULL);
 	assert_true(reaches(x, USER, PF_U | PF_W));
+	// Nor for stores to read-only pages; and for a table that is shadowed, but not below this root.
+	shadow_flush_all(x->shadow);
+	ex_load(x, P_ROOT << 12);
+	put(x, P_L1, USER, 1, P_DATA << 12 | (FULL & ~PTE_W));
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(fault(x, USER, PF_U | PF_W), SHADOW_INJECT);
+	assert_true(reaches(x, USER, PF_U));
+	put(x, P_ROOT2, USER, 4, 0);
+	ex_load(x, P_ROOT2 << 12);
+	set_pte(x, P_ROOT2, va_slot(USER, 4), P_L3 << 12 | FULL);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(fault(x, USER, PF_U | PF_W), SHADOW_INJECT);
+	assert_true(reaches(x, USER, PF_U));
+	ex_load(x, P_ROOT << 12);
 	// Not by paths that the machine has not set A along.
 	shadow_flush_all(x->shadow);
 	ex_load(x, P_ROOT << 12);

@@ -1,16 +1,32 @@
 // SPDX-License-Identifier: MIT
-// A kernel for one question: is the address of a user program's page fault still there when the handler first does something with
-// a device (under a hypervisor: an exit) and only then reads CR2? 200 faults; then 0x10 to port 0xf4 if every address was
-// right, else 0x20. Linked at 1 MiB, and small: an offset from IMAGE is the low half of an address.
+// A kernel for one question: are the address and the error code of a user program's page fault right when the handler first does
+// something with a device (under a hypervisor: an exit) and only then reads CR2? Loads from pages that are not there, stores to
+// read-only ones, fetches, and fetches once more without EFER.NXE, when their code is that of a load; then 0x10 to port 0xf4 if all
+// were right, else 0x20. Linked at 1 MiB, and small: an offset from IMAGE is the low half of an address.
 	.set IMAGE, 0x100000
 	.set AT, 0x50000000
-	.set FAULTS, 200
+	.set EACH, 200
+	.set READ_ONLY, 256 // first page of them
+	.set NOWHERE, 480   // first page that is called
+	.set CALLS, 20
+	.set FAULTS, 2 * EACH + 2 * CALLS
+	.set MSR_EFER, 0xc0000080
 	.set MSR_STAR, 0xc0000081
 
 #include "tests/guests/common/multiboot.S"
 	movl $directory2 + 7, pdpt + 8
 	movl $table + 7, directory2 + 128 * 8
 	movl $page + 7, table // of its table one page is there
+	mov $table + READ_ONLY * 8, %edi
+	mov $EACH, %ecx
+1:	movq $page + 0x25, (%rdi)
+	add $8, %rdi
+	dec %ecx
+	jnz 1b
+	mov $MSR_EFER, %ecx
+	rdmsr
+	or $0x800, %eax
+	wrmsr
 	lidt idt_pointer
 	mov $0x30, %eax
 	ltr %ax
@@ -26,14 +42,29 @@
 	pushq $user
 	iretq
 
-// Each load is an instruction of two bytes; the handler goes on behind it.
+// Each load and store is an instruction of two bytes; the handler goes on behind it. A call returns at once.
 user:	mov $AT + 4096, %edi
-	mov $FAULTS, %ecx
+	mov $EACH, %ecx
 1:	.byte 0x8a, 0x07 // mov (%rdi), %al
 	add $4096, %rdi
 	dec %ecx
 	jnz 1b
+	mov $AT + READ_ONLY * 4096, %edi
+	mov $EACH, %ecx
+1:	.byte 0x88, 0x07 // mov %al, (%rdi)
+	add $4096, %rdi
+	dec %ecx
+	jnz 1b
+	mov $2, %esi
+2:	mov $AT + NOWHERE * 4096, %edi
+	mov $CALLS, %ecx
+1:	call *%rdi
+	add $4096, %rdi
+	dec %ecx
+	jnz 1b
 	int $0x80
+	dec %esi
+	jnz 2b
 
 page_fault:
 	push %rax
@@ -42,26 +73,52 @@ page_fault:
 	mov count, %rdx
 	cmp $FAULTS, %rdx
 	jae wrong
+	mov 16(%rsp), %rax
+	mov %rax, codes(, %rdx, 8)
 	mov %cr2, %rax
 	mov %rax, seen(, %rdx, 8)
 	incq count
+	cmp %rax, 24(%rsp)
+	je 1f
 	addq $2, 24(%rsp)
-	pop %rdx
+	jmp 2f
+1:	mov 48(%rsp), %rdx // the user's stack
+	mov (%rdx), %rax
+	mov %rax, 24(%rsp)
+	addq $8, 48(%rsp)
+2:	pop %rdx
 	pop %rax
 	add $8, %rsp
 	iretq
 
-system_call:
-	cmpq $FAULTS, count
+// The next CALLED faults were at pages from FIRST on, with error code CODE.
+	.macro expect first, called, code
+	mov $AT + \first * 4096, %edx
+	mov $\called, %ecx
+1:	cmp %rdx, seen(, %rbx, 8)
 	jne wrong
-	xor %ecx, %ecx
-	mov $AT + 4096, %edx
-1:	cmp %rdx, seen(, %rcx, 8)
+	cmpq $\code, codes(, %rbx, 8)
 	jne wrong
 	add $4096, %rdx
-	inc %ecx
-	cmp $FAULTS, %ecx
-	jb 1b
+	inc %rbx
+	dec %ecx
+	jnz 1b
+	.endm
+
+// First: NXE goes. Second: what was seen?
+system_call:
+	cmpq $FAULTS, count
+	je 2f
+	mov $MSR_EFER, %ecx
+	rdmsr
+	and $~0x800, %eax
+	wrmsr
+	iretq
+2:	xor %ebx, %ebx
+	expect 1, EACH, 4
+	expect READ_ONLY, EACH, 7
+	expect NOWHERE, CALLS, 0x14
+	expect NOWHERE, CALLS, 4
 	mov $0x10, %eax
 	outl %eax, $0xf4
 wrong:	mov $0x20, %eax
@@ -109,4 +166,5 @@ stack_top: .skip 4096
 user_stack:
 count:	.skip 8
 seen:	.skip FAULTS * 8
+codes:	.skip FAULTS * 8
 	.section .note.GNU-stack, "", @progbits
