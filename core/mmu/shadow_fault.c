@@ -82,6 +82,7 @@ static void fault_note_use(struct shadow *s, const struct guest_walk *w, u64 va,
 	struct table *t = table_find(s, w->entry_gpa[w->level] >> PAGE_SHIFT, w->level, false);
 	ppn_t ppn = w->entry_gpa[w->level] >> PAGE_SHIFT;
 
+	s->fills_guessed = false;
 	if (t)
 		table_in_use(s, t);
 	if (!s->markers || w->level != 1 || !(error & PF_U))

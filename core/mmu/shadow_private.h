@@ -136,7 +136,7 @@ struct shadow {
 	u32 flood, leaf_run, direct_run; // knobs
 	bool rows;
 	u64 fault_va;           // shadow_hint()
-	u64 row_fault;          // fault_va of the last fill that was taken for one of a row
+	bool fills_guessed;     // since the guest's last own fault
 	u16 site;               // in sites
 	u32 uses; // guest faults that went by the gate: what was written before them was not in a row with what comes after
 	u32 plant;

@@ -65,9 +65,9 @@ bool row_begins(struct shadow *s, struct table *t, unsigned slot, const u64 *gue
 	if (old)
 		return !(now & PTE_P) && removal_begins_row(s, t, slot, guest);
 	if ((now & (PTE_P | PTE_U)) != (PTE_P | PTE_U) || (t->in_row && slot == t->row_slot) || slot == va_slot(s->fault_va, 1) ||
-	    ((t->va ^ s->fault_va) >> level_shift(2)) || s->row_fault == s->fault_va)
+	    ((t->va ^ s->fault_va) >> level_shift(2)) || s->fills_guessed)
 		return false;
-	s->row_fault = s->fault_va;
+	s->fills_guessed = true;
 	return true;
 }
 

@@ -149,6 +149,7 @@ static bool write_unshadows(struct shadow *s, struct frame *f, const u64 *guest,
 void shadow_used(struct shadow *s)
 {
 	s->uses++;
+	s->fills_guessed = false;
 }
 
 static bool frame_is_upper(const struct shadow *s, const struct frame *f)

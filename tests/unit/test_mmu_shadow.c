@@ -327,11 +327,13 @@ static void test_row_of_fills(void **state)
 	for (unsigned i = 40; i < 56; i++)
 		assert_true(reaches(x, USER + i * PAGE_SIZE, PF_U | PF_W));
 	// Once a fault: what populates page after page without one keeps the table.
-	for (unsigned i = 80; i < 84; i++) {
-		shadow_used(x->shadow);
+	for (unsigned i = 80; i < 84; i++)
 		set_pte(x, P_L1, va_slot(USER, 1) + i, (P_DATA + i) << 12 | FULL);
-	}
 	assert_true(shadow_is_table(x->shadow, P_L1));
+	shadow_used(x->shadow);
+	set_pte(x, P_L1, va_slot(USER, 1) + 84, (P_DATA + 84) << 12 | FULL);
+	assert_false(shadow_is_table(x->shadow, P_L1));
+	assert_int_equal(fault(x, USER + 84 * PAGE_SIZE, PF_U), SHADOW_FIXED);
 	// The table has its markers again.
 	assert_int_equal(x->marked, 0);
 	assert_false(reaches(x, USER + 70 * PAGE_SIZE, PF_U));
