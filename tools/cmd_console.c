@@ -186,13 +186,14 @@ static bool vm_exists(struct client *c, const char *name)
 int cmd_console(const struct verb *verb, int argc, char **argv)
 {
 	struct client c;
+	char name[TZ_NAME_MAX + 1];
 	int status = client_options(&c, verb, argc, argv);
 
 	if (status >= 0)
 		return status;
 	struct viewer *v = xalloc(sizeof(*v));
 
-	*v = (struct viewer){.vm = c.arg[0], .input_open = true, .fd = -1, .status = EXIT_FAILED};
+	*v = (struct viewer){.vm = client_vm(&c, c.arg[0], name, sizeof(name)), .input_open = true, .fd = -1, .status = EXIT_FAILED};
 	if (vm_exists(&c, v->vm) && (v->fd = client_connect(c.socket)) >= 0) {
 		v->status = EXIT_OK;
 		if (send_line(

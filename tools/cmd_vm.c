@@ -17,18 +17,6 @@ static bool call(struct client *c, const char *method, const char *arg)
 	return client_call(c, method, client_vm(c, arg, name, sizeof(name)), &result);
 }
 
-int cmd_vm(const struct verb *v, int argc, char **argv)
-{
-	struct client c;
-	int status = client_options(&c, v, argc, argv);
-
-	if (status >= 0)
-		return status;
-	status = call(&c, v->name, c.arg[0]) ? EXIT_OK : EXIT_FAILED;
-	client_free(&c);
-	return status;
-}
-
 // ---- shutdown
 
 enum { SHUTDOWN_WAIT, SHUTDOWN_ALL, SHUTDOWN_FALLBACK };
@@ -100,6 +88,22 @@ static bool wait_for_end(struct client *c, const char *name)
 			return n == 0 || access(c->socket, F_OK) != 0;
 		usleep(WAIT_POLL_US);
 	}
+}
+
+// A VM that has been destroyed is gone when this returns: its name and memory are free.
+int cmd_vm(const struct verb *v, int argc, char **argv)
+{
+	struct client c;
+	char buf[TZ_NAME_MAX + 1];
+	int status = client_options(&c, v, argc, argv);
+
+	if (status >= 0)
+		return status;
+	const char *name = client_vm(&c, c.arg[0], buf, sizeof(buf));
+	bool ok = call(&c, v->name, name) && (strcmp(v->name, "destroy") != 0 || wait_for_end(&c, name));
+
+	client_free(&c);
+	return ok ? EXIT_OK : EXIT_FAILED;
 }
 
 int cmd_shutdown(const struct verb *v, int argc, char **argv)

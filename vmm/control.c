@@ -87,6 +87,9 @@ static void run_method(struct control *c, const struct control_method *m, struct
 	reply_head(j, id);
 	json_key(j, "result");
 	size_t start = j->len;
+
+	if (c->port.requested)
+		c->port.requested(c->port.ctx);
 	int code = m->fn(c->port.ctx, req, j);
 
 	if (!code && j->len == start)

@@ -29,7 +29,8 @@ struct control_ports {
 	void (*send)(void *ctx, const char *bytes, size_t n);
 	const struct control_method *method;
 	unsigned methods;
-	void *ctx; // passed to send() and to the methods
+	void *ctx; // passed to all of them
+	void (*requested)(void *ctx); // before each method is run; may be NULL
 };
 
 #define CONTROL_TOKENS 512

@@ -17,7 +17,7 @@ struct vmm_knobs {
 	u64 cache;               // bt.cache=0..2: the size of each VM's translation cache, instead of by the machine's memory
 	bool check;              // check=1: integrity.h, at the end of each VM and of the machine
 	u32 stress;              // mmu.stress=N: after every Nth entry, each right that the shadow takes away must have had its flush (shadow_stress.c)
-	bool audit;              // mmu.audit=1: audit the shadow at each CR3 load
+	bool audit;              // mmu.audit=1: audit the shadow at each CR3 load (none is the gate's then)
 	bool no_markers;         // mmu.markers=0: no guest fault is reflected by the gate
 	bool no_prefetch;        // mmu.prefetch=0: a hidden fault fills the one entry that it needs
 	bool no_rows;            // mmu.rows=0: no page table is let go at what may be the first of a row of stores

@@ -221,6 +221,7 @@ static void audit(struct vcpu *v)
 {
 	unsigned n = shadow_audit(v->vm->shadow, audit_violation, NULL);
 
+	v->audits++;
 	if (n)
 		panic("shadow audit: %u violations at %lx", n, v->cpu.rip);
 }

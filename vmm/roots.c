@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "base/string.h"
+#include "vmm/knobs.h"
 #include "machine/mm/frames.h"
 
 #define CR3_PCID 0xfffull
@@ -78,7 +79,7 @@ void roots_before_entry(struct vcpu *v)
 	if (t->cr3_mask != mask)
 		clear(v);
 	t->cr3_mask = mask;
-	t->cr3_exits = !plain || !(v->cpu.cr4 & CR4_PGE);
+	t->cr3_exits = !plain || !(v->cpu.cr4 & CR4_PGE) || vmm_knobs.audit; // each load is audited
 	if (generation != v->root_generation) {
 		if (generation == v->root_generation + 1)
 			forget(v, gone);

@@ -69,7 +69,7 @@ static void hot_counters(const struct vcpu *v, struct stats_counter *out, char (
 }
 
 #define HOT_REPORTED 24
-#define OWN_COUNTERS 9
+#define OWN_COUNTERS 10
 
 static struct stats_counter debug[HOT_REPORTED + OWN_COUNTERS + LOCKSTEP_COUNTERS];
 
@@ -89,6 +89,7 @@ static unsigned debug_counters(const struct vm *vm)
 		{"shadow_rows", m->guesses},
 		{"shadow_evictions", m->evictions},
 		{"injected", v->injected},
+		{"audits", v->audits},
 	};
 	unsigned n;
 
@@ -369,6 +370,11 @@ static int method_console_input(void *ctx, struct control_request *req, struct j
 	return 0;
 }
 
+static void note_request(void *ctx)
+{
+	trace(CONTROL, TRACE_CONTROL_REQUEST, 0, 0, 0, 0);
+}
+
 static const struct control_method methods[] = {
 	{"list", method_list},
 	{"stats", method_stats},
@@ -401,7 +407,8 @@ static struct trace_place trace_here(void)
 
 void service_init(void)
 {
-	static const struct control_ports port = {.send = control_send, .method = methods, .methods = ARRAY_SIZE(methods)};
+	static const struct control_ports port = {
+		.send = control_send, .method = methods, .methods = ARRAY_SIZE(methods), .requested = note_request};
 
 	trace_place = trace_here;
 	control_init(&service_control, &port);

@@ -476,6 +476,7 @@ static bool create(struct vm *vm, char *error, size_t error_size)
 			(unsigned long)(vm->config.memory / MIB), (unsigned long)(left * PAGE_SIZE / MIB));
 		return false;
 	}
+	trace(MEMORY, TRACE_MEMORY_TAKEN, vm->ram_bytes, vm->overhead_bytes, 0, 0);
 	return start(vm, error, error_size);
 }
 
@@ -599,6 +600,7 @@ void vm_free(struct vm *vm)
 		vm->frames_held -= b->frames;
 	}
 	vm->freed = true;
+	trace(MEMORY, TRACE_MEMORY_FREED, vm->ram_bytes, 0, 0, 0);
 	assert(!vm->frames_held); // nothing leaks
 }
 

@@ -86,6 +86,7 @@ struct vcpu {
 	bool resume_raw;    // nothing changed: run on at the saved machine state
 	u64 cache_generation, root_generation;
 	u64 reflect_rip; // guest's page-fault handler if faults may be reflected, else 0
+	u64 audits;      // mmu.audit=1
 	u64 marker_seen; // gate.page's marker_cr2 at the last page fault
 	u32 reflect_wait;
 	struct watched_table gdt_pages, ldt_pages;
