@@ -6,7 +6,7 @@ CC = gcc
 CLANG = clang-14
 CPUS ?= 2
 # make soak and make fuzz: how long (each fuzz target gets FUZZ_SECONDS)
-SOAK_SECONDS ?= 2700
+SOAK_SECONDS ?= 5400
 FUZZ_SECONDS ?= 60
 # make fuzz-diff: cases or states of each differential test
 FUZZ_CASES ?= 10000000
