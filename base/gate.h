@@ -126,8 +126,8 @@ struct gate_trust {
 	u64 syscall_keep;   // RFLAGS bits that the guest's SFMASK keeps (arithmetic ones only)
 	u64 syscall_vif;    // 0x200 if the guest's SFMASK leaves IF set, else 0
 	u64 hv_trap;        // hypervisor's handler of its own traps
-	// Page faults of ring 3 on a not-present marker, or by a store to what the guest has read-only, go to the guest's handler without a crossing while reflect_handler,
-	// its translated entry, is not 0; reflect_rsp0 is the guest address of its TSS's RSP0, which ring 1 reads.
+	// Page faults of ring 3 on a not-present marker, or by a store to what the guest has read-only, go to the guest's handler
+	// without a crossing while reflect_handler, its translated entry, is not 0; reflect_rsp0 is the guest address of its TSS's RSP0, which ring 1 reads.
 	u64 reflect_handler, reflect_rsp0;
 	u64 exit_cr3;       // root that was loaded at the last exit: the gate may have changed it
 	struct {

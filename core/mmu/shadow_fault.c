@@ -79,8 +79,8 @@ static void fault_bring_table(struct shadow *s, const struct guest_walk *w, u64 
 // such fault and has not come back between, the guest's answer is another (a signal), and the markers spare its crossings.
 static void fault_note_use(struct shadow *s, const struct guest_walk *w, u64 va, u32 error)
 {
-	struct table *t = table_find(s, w->entry_gpa[w->level] >> PAGE_SHIFT, w->level, false);
 	ppn_t ppn = w->entry_gpa[w->level] >> PAGE_SHIFT;
+	struct table *t = table_find(s, ppn, w->level, false);
 
 	s->fills_guessed = false;
 	if (t)

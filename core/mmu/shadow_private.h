@@ -39,6 +39,7 @@
 #define DEFAULT_PHYS_BITS 40
 #define DEFAULT_FLOOD 4
 #define UPPER_FLOOD 16 // times that for tables above level 1: rebuilding them costs all that hangs below
+#define NO_PPN (~(ppn_t)0)
 #define OTHER_ENTRY 4u // what a store to another entry than the last one counts; one to the same counts 1
 #define FLOOD_MAX 255u // times UPPER_FLOOD and OTHER_ENTRY still fits the counter
 #define DEFAULT_LEAF_RUN 64
@@ -92,7 +93,6 @@ enum {
 
 // A walk remembered: kernel address space mapped writable by large pages, where page tables are written. True while no table above
 // level 1 has been written or has ceased to be shadowed (then its writes go unseen).
-#define NO_PPN (~(ppn_t)0)
 #define WALKS 4
 struct walk_memo {
 	u64 va, cr3; // 2 MiB of addresses
