@@ -52,7 +52,7 @@ void integrity_vm(struct vm *vm)
 
 	log_stress(vm);
 
-	if (!vmm_knobs.check || !vm->shadow)
+	if (!vmm_knobs.check || !vm->shadow || vm->restarting) // then its memory is half cleared
 		return;
 	n = shadow_audit(vm->shadow, violation, vm);
 	if (n)

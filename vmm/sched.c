@@ -226,7 +226,7 @@ void sched_run(void)
 	for (;;) {
 		struct vcpu *v = choose(c);
 
-		if (v) {
+		if (v && !v->vm->restarting) {
 			vcpu_run(v);
 			if (v->vm->state == VM_ENDED) {
 				put_away(v); // it stays the queue's current one, so that nobody starts it, until it is removed
@@ -234,11 +234,16 @@ void sched_run(void)
 			} else {
 				leave(v);
 			}
+			continue;
+		}
+		if (v) {
+			put_away(v);
+			vm_restart_on(v->vm);
 		} else {
 			idle(c);
-			if (this_cpu()->id == 0)
-				service_poll();
 		}
+		if (this_cpu()->id == 0)
+			service_poll();
 	}
 }
 

@@ -17,6 +17,7 @@
 #include "vmm/control.h"
 #include "vmm/lockstep.h"
 #include "vmm/integrity.h"
+#include "vmm/lives.h"
 #include "vmm/log.h"
 #include "vmm/methods.h"
 #include "vmm/sched.h"
@@ -76,18 +77,18 @@ static struct stats_counter debug[HOT_REPORTED + OWN_COUNTERS + LOCKSTEP_COUNTER
 static unsigned debug_counters(const struct vm *vm)
 {
 	static char names[HOT_REPORTED][HOT_NAME];
-	const struct bt_stats *b = vm_bt_stats(vm);
-	const struct shadow_stats *m = vm_shadow_stats(vm);
+	const struct bt_stats b = lives_bt_stats(vm);
+	const struct shadow_stats m = lives_shadow_stats(vm);
 	const struct vcpu *v = &vm->vcpu;
 	const struct stats_counter own[OWN_COUNTERS] = {
-		{"guest_instructions_translated", b->guest_instructions},
-		{"kernel_instructions_executed", vm->freed ? vm->last_counter : v->gate.page->counter[0]},
+		{"guest_instructions_translated", b.guest_instructions},
+		{"kernel_instructions_executed", lives_instructions(vm)},
 		{"stores_executed", v->fast_stores},
-		{"links", b->links},
-		{"shadow_prefetched", m->prefetched},
-		{"shadow_unshadowed", m->unshadowed},
-		{"shadow_rows", m->guesses},
-		{"shadow_evictions", m->evictions},
+		{"links", b.links},
+		{"shadow_prefetched", m.prefetched},
+		{"shadow_unshadowed", m.unshadowed},
+		{"shadow_rows", m.guesses},
+		{"shadow_evictions", m.evictions},
 		{"injected", v->injected},
 		{"audits", v->audits},
 	};
@@ -108,7 +109,7 @@ static void describe(struct vm *vm, struct stats_vm *out)
 {
 	struct vcpu_times times = vcpu_times(&vm->vcpu);
 	static struct stats_exit exits[EXIT_REASONS];
-	const struct bt_stats *b = vm_bt_stats(vm);
+	const struct bt_stats b = lives_bt_stats(vm);
 	const struct vcpu *v = &vm->vcpu;
 
 	for (unsigned i = 0; i < EXIT_REASONS; i++)
@@ -122,11 +123,11 @@ static void describe(struct vm *vm, struct stats_vm *out)
 		.exit = exits,
 		.exits = EXIT_REASONS,
 		.crossings = v->crossings,
-		.translator = {.blocks = b->blocks, .bytes = b->bytes, .flushes = b->flushes, .smc_faults = b->smc_invalidations,
+		.translator = {.blocks = b.blocks, .bytes = b.bytes, .flushes = b.flushes, .smc_faults = b.smc_invalidations,
 			       .instructions_emulated = v->emulated, .callouts = v->callouts},
 		.mmu = {.shadow_pages = shadow_tables(vm), .hidden_faults = v->exits[EXIT_PAGE_FAULT_HIDDEN].count,
 			.guest_faults = v->exits[EXIT_PAGE_FAULT_GUEST].count,
-			.pte_writes = vm_shadow_stats(vm)->pte_writes},
+			.pte_writes = lives_shadow_stats(vm).pte_writes},
 		.memory = {.configured = vm->config.memory, .resident = vm->ram_bytes, .target = vm->config.memory,
 			   .overhead = vm->overhead_bytes + shadow_tables(vm) * PAGE_SIZE},
 		.debug = debug,

@@ -17,6 +17,7 @@
 #include "machine/mm/frames.h"
 #include "vmm/integrity.h"
 #include "vmm/knobs.h"
+#include "vmm/lives.h"
 #include "vmm/lockstep.h"
 #include "vmm/reserve.h"
 #include "vmm/service.h"
@@ -436,6 +437,7 @@ static void start_vcpu(struct vm *vm)
 	v->emul = (struct emul){.cpu = &v->cpu, .ports = &vmm_emul_ports, .ctx = v};
 	v->gate.page->marker_cr2 = v->marker_seen = ~0ull;
 	v->in_machine = false;
+	v->exit_tsc = 0;
 	v->segments_live = true;
 	v->cache_generation = ~0ull;
 	v->machine_dr7 = 0;
@@ -445,8 +447,7 @@ static void start_vcpu(struct vm *vm)
 	reflect_forget(v);
 }
 
-// From empty memory to the kernel's entry.
-static bool start(struct vm *vm, char *error, size_t error_size)
+bool vm_boot(struct vm *vm, char *error, size_t error_size)
 {
 	start_vcpu(vm);
 	if (!start_shadow(vm) || !start_translator(vm)) {
@@ -477,7 +478,7 @@ static bool create(struct vm *vm, char *error, size_t error_size)
 		return false;
 	}
 	trace(MEMORY, TRACE_MEMORY_TAKEN, vm->ram_bytes, vm->overhead_bytes, 0, 0);
-	return start(vm, error, error_size);
+	return vm_boot(vm, error, error_size);
 }
 
 struct vm *vm_create(const struct bundle *bundle, const struct vm_config *config, char *error, size_t error_size)
@@ -528,45 +529,7 @@ void vm_keep_bundle(struct vm *vm, const struct bundle *bundle)
 	vm->bundle = &vm->own_bundle;
 }
 
-bool vm_restart(struct vm *vm)
-{
-	char error[160];
-
-	shadow_destroy(vm->shadow);
-	for (ppn_t p = 0; p < vm->ppn_limit; p++)
-		if (vm->p2m[p] != MPN_NONE)
-			memset(frame_ptr(vm->p2m[p]), 0, PAGE_SIZE);
-	vm->state = VM_RUNNING;
-	vm->end = END_NONE;
-	if (start(vm, error, sizeof(error)))
-		return true;
-	vm_end(vm, END_CRASH, 0, "restart: %s", error);
-	return false;
-}
-
 // ---- the end
-
-static void keep_stats(struct vm *vm)
-{
-	if (vm->bt)
-		vm->last_bt = *bt_get_stats(vm->bt);
-	if (vm->shadow)
-		vm->last_shadow = *shadow_get_stats(vm->shadow);
-	if (vm->vcpu.gate.page)
-		vm->last_counter = vm->vcpu.gate.page->counter[0];
-	vm->last_shadow_tables = vm->shadow_tables;
-	vm->bt = NULL;
-}
-
-const struct bt_stats *vm_bt_stats(const struct vm *vm)
-{
-	return vm->freed ? &vm->last_bt : bt_get_stats(vm->bt);
-}
-
-const struct shadow_stats *vm_shadow_stats(const struct vm *vm)
-{
-	return vm->freed ? &vm->last_shadow : shadow_get_stats(vm->shadow);
-}
 
 static void free_ram(struct vm *vm)
 {
@@ -585,10 +548,7 @@ void vm_free(struct vm *vm)
 {
 	assert(!vm->freed);
 	integrity_vm(vm);
-	keep_stats(vm);
-	if (vm->shadow)
-		shadow_destroy(vm->shadow);
-	vm->shadow = NULL;
+	lives_end(vm);
 	reserve_end(vm);
 	free_ram(vm);
 	vm->frames_held -= vm->vcpu.gate.frames;

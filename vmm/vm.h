@@ -164,11 +164,13 @@ struct vm {
 	u8 console[CONSOLE_BATCH];
 	unsigned console_used;
 	u64 console_since; // when the first of them came
-	// Once it is freed.
-	struct bt_stats last_bt;
-	struct shadow_stats last_shadow;
-	u32 last_shadow_tables;
-	u64 last_counter;
+	// lives.h
+	bool restarting;
+	ppn_t cleared; // all pages below are
+	struct bt_stats past_bt;
+	struct shadow_stats past_shadow;
+	u64 past_counter;
+	u32 last_shadow_tables; // once it is freed
 };
 
 // vm.c
@@ -177,8 +179,8 @@ struct vm *vm_create(const struct bundle *bundle, const struct vm_config *config
 // So many are about to be created, this one included: each is to leave the others their part of the hypervisor's memory.
 void vm_expect(unsigned vms);
 u64 vm_hypervisor_bytes(void); // all of the machine that is in use, without the guests' RAM
-// A guest's reset: the same VM from its kernel again, with its counters. False: it does not start again (the VM has ended).
-bool vm_restart(struct vm *vm);
+// From cleared memory, all taken, to the kernel's entry. False: `error` says why not.
+bool vm_boot(struct vm *vm, char *error, size_t error_size) MUST_CHECK;
 // The memory of the bundle that it was created from, whole frames, is the VM's from now on, and freed with it.
 void vm_keep_bundle(struct vm *vm, const struct bundle *bundle);
 // Gives back all memory of a VM that no CPU has loaded; the struct stays, for the statistics, until vm_forget().
@@ -187,8 +189,6 @@ void vm_forget(struct vm *vm);
 // What the statistics tell of a VM that could not be created; it has ended and is freed. NULL: no memory even for that.
 struct vm *vm_record(const struct vm_config *config, const char *reason);
 unsigned vm_record_frames(void); // what is kept of a VM that has been freed
-const struct bt_stats *vm_bt_stats(const struct vm *vm);
-const struct shadow_stats *vm_shadow_stats(const struct vm *vm);
 void vm_end(struct vm *vm, enum vm_end how, u32 value, const char *fmt, ...) PRINTF(4, 5);
 void vm_console_flush(struct vm *vm);
 const char *vm_end_name(enum vm_end how);

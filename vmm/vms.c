@@ -9,6 +9,7 @@
 #include "base/string.h"
 #include "machine/irq/time.h"
 #include "vmm/control.h"
+#include "vmm/lives.h"
 #include "vmm/lockstep.h"
 #include "vmm/sched.h"
 #include "vmm/service.h"
@@ -168,9 +169,11 @@ const char *vm_state_name(const struct vm *vm)
 	return vm->paused ? "paused" : vm->vcpu.cpu.halted ? "blocked" : "running";
 }
 
-// What the VM file wants after an end; a command or a debug exit ends it for good.
+// What the VM file wants after an end; a command or a debug exit ends it for good, and so does a start that fails.
 static enum vm_action action_after(const struct vm *vm)
 {
+	if (vm->restarting)
+		return VM_DESTROY;
 	switch (vm->end) {
 	case END_POWER_OFF:
 		return vm->config.on_poweroff;
@@ -191,18 +194,29 @@ bool vms_all_over(void)
 	return true;
 }
 
-// Under the lock: whoever looks at a VM finds all its parts.
+// Under the lock: whoever looks at a VM finds it ended or running.
 static bool starts_again(struct vm *vm)
 {
-	bool again;
-
 	if (action_after(vm) != VM_RESTART)
 		return false;
 	control_vm_restarted(&service_control, vm->config.name, vm_end_name(vm->end), vm->end_reason);
 	spin_lock(&vms_lock);
-	again = vm_restart(vm);
+	restart_begin(vm);
 	spin_unlock(&vms_lock);
-	return again;
+	return true;
+}
+
+void vm_restart_on(struct vm *vm)
+{
+	if (vm->killed) {
+		vm_end(vm, END_DESTROYED, 0, "destroyed by command");
+	} else if (restart_clear(vm)) {
+		spin_lock(&vms_lock);
+		restart_boot(vm);
+		spin_unlock(&vms_lock);
+	}
+	if (vm->state == VM_ENDED)
+		vm_finish(vm);
 }
 
 void vm_finish(struct vm *vm)

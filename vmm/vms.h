@@ -47,5 +47,7 @@ const char *vm_state_name(const struct vm *vm);
 // The VM has ended and no CPU has it loaded any more: it starts again, is preserved, or its end is told and its memory given
 // back. The last one's end is the machine's: does not return then.
 void vm_finish(struct vm *vm);
+// While vm->restarting: a piece of what is to be done until it runs again. As vm_finish().
+void vm_restart_on(struct vm *vm);
 
 #endif

@@ -328,11 +328,29 @@ static void put_back(struct sched *s, struct sched_queue *q, u64 now)
 		change(s, q->current, SCHED_READY, now);
 }
 
+// From time to time, one is fetched that is far behind the current entity, which is accounted.
+static bool balance(struct sched *s, struct sched_queue *q, u64 now)
+{
+	struct sched_entity *other;
+
+	if (q->balance_at > now)
+		return false;
+	q->balance_at = now + SCHED_BALANCE_NS;
+	other = far_behind(s, q, now);
+	if (other)
+		migrate(other, q);
+	return other != NULL;
+}
+
 struct sched_entity *sched_choose(struct sched *s, struct sched_queue *q, u64 now, u64 *tell)
 {
 	struct sched_entity *e;
 
 	wake_due(s, q, now, tell);
+	if (q->current) { // its turn may have been one without a tick
+		sched_account(s, q->current, now);
+		balance(s, q, now);
+	}
 	put_back(s, q, now);
 	for (e = q->first; e; e = e->next)
 		sched_account(s, e, now);
@@ -364,14 +382,8 @@ bool sched_tick(struct sched *s, struct sched_queue *q, u64 now, u64 *tell)
 	sched_account(s, e, now);
 	if (is_capped(e, now))
 		return true;
-	if (q->balance_at <= now) {
-		q->balance_at = now + SCHED_BALANCE_NS;
-		other = far_behind(s, q, now);
-		if (other) {
-			migrate(other, q);
-			return true;
-		}
-	}
+	if (balance(s, q, now))
+		return true;
 	other = best_waiting(q, now, false);
 	if (other && (now >= q->turn_end ? before(other->vtime, e->vtime) : goes_first(other, e)))
 		return true;

@@ -13,12 +13,23 @@ files() { # COUNT: VMs w1, w2... of weights 256, 512, 1024, 256...
 	done
 }
 
+small() { # NAME COMMAND-LINE MEMORY [LINE-OF-CFG]
+	printf 'name = "%s"\nkernel = "%s"\ncmdline = "%s"\nmemory = %d\n%s\n' "$1" "$PWD/$B/guests/small.elf" "$2" "$3" "${4:-}" >"$WORK/$1.cfg"
+	echo "$WORK/$1.cfg"
+}
+
 # A thirtieth of the instructions of a second is enough: 32 ns each.
+share_files() { # LOG CPUS FILE-OR-OPTION...
+	local log=$1 cpus=$2
+	shift 2
+	timeout -k 5 150 "$B/trapeze" run --icount --machine-arg -icount --machine-arg shift=5 --cpus "$cpus" --memory 256M --timeout 120 "$@" \
+		</dev/null >"$log" 2>"$log.err"
+}
+
 share() { # LOG CPUS VMS
 	local vms
 	mapfile -t vms < <(files "$3")
-	timeout -k 5 150 "$B/trapeze" run --icount --machine-arg -icount --machine-arg shift=5 --cpus "$2" --memory 256M --timeout 120 "${vms[@]}" \
-		</dev/null >"$1" 2>"$1.err"
+	share_files "$1" "$2" "${vms[@]}"
 }
 
 # VM and pieces, a line each.
@@ -48,6 +59,35 @@ check() { # NAME CPUS VMS
 	sed "s/^/# $1: w/" "$WORK/$2.work"
 }
 
+# One that dies and starts again all the time, its memory cleared each time, gets no more of the CPUs than ones that compute.
+# In wall time, as the scheduler counts it: clearing memory is no work that an emulator's turn by instructions would share fairly.
+restarting() {
+	local run vm socket log=$WORK/loop.log
+	socket=$(mktemp -u "${TMPDIR:-/tmp}/share.XXXXXX")
+	timeout -k 5 150 "$B/trapeze" run --cpus 2 --memory 512M --timeout 120 --control "$socket" \
+		"$(small e1 e 4)" "$(small e2 e 4)" "$(small loop t 256 'on_crash = "restart"')" </dev/null >"$log" 2>"$log.err" &
+	run=$!
+	sleep 15
+	call "$socket" stats >"$WORK/loop.stats"
+	for vm in loop e1 e2; do call "$socket" destroy "{\"vm\":\"$vm\"}" >"$WORK/loop.$vm"; done
+	wait $run
+	equal "share: one starts again and again, status" $? 10
+	equal "share: it could be destroyed while it did" "$(cat "$WORK/loop.loop")" '{"jsonrpc":"2.0","id":1,"result":true}'
+	sed 's/{"name"/\n&/g' "$WORK/loop.stats" | sed -n 's/^{"name":"\([a-z0-9]*\)".*"run_ns":\([0-9]*\).*/\1 \2/p' >"$WORK/loop.ns"
+	sed 's/^/# ns on a CPU: /' "$WORK/loop.ns"
+	if [ "$(tr -d '\r' <"$log" | grep -ac '^loop| TZ-TRIPLE')" -ge 5 ]; then ok "share: it has started again"; else not_ok "share: it has started again" "it has not"; fi
+	if awk '{ ns[$1] = $2 } END { others = ns["e1"] + ns["e2"]; exit !(ns["loop"] && others && ns["loop"] < 1.15 * others / 2) }' "$WORK/loop.ns"; then
+		ok "share: it takes no more than the others"
+	else
+		not_ok "share: it takes no more than the others" "$(paste -s -d' ' "$WORK/loop.ns")"
+	fi
+}
+
+call() { # SOCKET METHOD [PARAMETERS]
+	echo "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"$2\",\"params\":${3:-{\}}}" | timeout 60 "$B/rpc-client" "$1"
+}
+
+restarting
 check "three VMs on one CPU" 1 3
 check "six VMs on two CPUs" 2 6
 share "$WORK/again.log" 2 6

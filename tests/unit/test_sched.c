@@ -16,6 +16,7 @@
 struct program {
 	u64 busy, idle;
 	u64 left; // of the present busy stretch
+	bool stubborn; // `busy` is one piece: its CPU does not ask before, and chooses then
 };
 
 static struct sched s;
@@ -69,6 +70,14 @@ static void run(u64 ns, unsigned cpus)
 					sched_block(&s, e, now + p->idle, now);
 					e = NULL;
 				}
+			} else if (e && program[index_of(e)].stubborn) {
+				struct program *p = &program[index_of(e)];
+
+				p->left -= p->left < step ? p->left : step;
+				if (p->left)
+					continue;
+				p->left = p->busy;
+				e = NULL;
 			}
 			if (!e || cpu[i].again || now >= sched_look_at(&s, q)) {
 				cpu[i].again = false;
@@ -126,6 +135,20 @@ static void test_three_on_two(void **state)
 	run(6 * SECOND, 2);
 	for (unsigned i = 0; i < 3; i++)
 		assert_near(vm[i].run_ns, 4 * SECOND, 5);
+}
+
+// One whose turns are long, and that never asks between them, gets no more than its share for all that.
+static void test_long_turns(void **state)
+{
+	for (u64 turn = 20 * MS; turn <= 320 * MS; turn *= 2) {
+		sched_init(&s, 2);
+		for (unsigned i = 0; i < 3; i++)
+			add(i, 256, 0, turn, 0);
+		program[0].stubborn = true;
+		run(12 * SECOND, 2);
+		for (unsigned i = 0; i < 3; i++)
+			assert_near(vm[i].run_ns, 8 * SECOND, turn > SCHED_LAG_NS ? 25 : 10);
+	}
 }
 
 // A share larger than a CPU: it gets a whole one, the others the rest.
@@ -321,6 +344,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_weights, start),	      cmocka_unit_test_setup(test_extreme_weights, start),
+		cmocka_unit_test_setup(test_long_turns, start),
 		cmocka_unit_test_setup(test_three_on_two, start),     cmocka_unit_test_setup(test_infeasible, start),
 		cmocka_unit_test_setup(test_spread, start),	      cmocka_unit_test_setup(test_idle_fetches, start),
 		cmocka_unit_test_setup(test_cap, start),	      cmocka_unit_test_setup(test_interactive, start),
