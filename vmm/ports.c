@@ -344,14 +344,14 @@ static void *port_map(void *ctx, mpn_t mpn)
 	return frame_ptr(mpn);
 }
 
-static mpn_t port_alloc(void *ctx)
+static mpn_t port_alloc(void *ctx, bool needed)
 {
 	struct vm *vm = ctx;
 	mpn_t mpn;
 
 	if (vm->shadow_tables >= 2 * vm->shadow_table_limit) // a table is two frames: entries and links
 		return MPN_NONE;
-	mpn = reserve_alloc(vm);
+	mpn = reserve_alloc(vm, needed);
 	if (mpn != MPN_NONE)
 		vm->frames_held++;
 	return mpn;

@@ -36,12 +36,12 @@ bool reserve_room(u64 frames)
 	return reserve_left() >= frames;
 }
 
-mpn_t reserve_alloc(struct vm *vm)
+mpn_t reserve_alloc(struct vm *vm, bool needed)
 {
 	bool own = vm->shadow_tables < vm->reserve;
 	mpn_t mpn;
 
-	if (!own && !reserve_room(1))
+	if ((!own && !reserve_room(1)) || (!needed && vm_hypervisor_bytes() >= vm_hypervisor_part()))
 		return MPN_NONE;
 	mpn = frame_alloc();
 	if (mpn == MPN_NONE)

@@ -70,7 +70,7 @@ static void hot_counters(const struct vcpu *v, struct stats_counter *out, char (
 }
 
 #define HOT_REPORTED 24
-#define OWN_COUNTERS 10
+#define OWN_COUNTERS 11
 
 static struct stats_counter debug[HOT_REPORTED + OWN_COUNTERS + LOCKSTEP_COUNTERS];
 
@@ -89,6 +89,7 @@ static unsigned debug_counters(const struct vm *vm)
 		{"shadow_unshadowed", m.unshadowed},
 		{"shadow_rows", m.guesses},
 		{"shadow_evictions", m.evictions},
+		{"shadow_missed", m.missed},
 		{"injected", v->injected},
 		{"audits", v->audits},
 	};

@@ -55,6 +55,11 @@ u64 vm_hypervisor_bytes(void)
 	return (f.total - f.free) * PAGE_SIZE - __atomic_load_n(&guests_bytes, __ATOMIC_RELAXED);
 }
 
+u64 vm_hypervisor_part(void)
+{
+	return frame_counts().total * PAGE_SIZE / HYPERVISOR_PART;
+}
+
 _Static_assert(CODE_MIN + LINKS_MIN + META_MIN + TABLES_EXPECTED >= TZ_VM_OVERHEAD,
 	       "the host command refuses what would fit");
 
@@ -267,7 +272,7 @@ static size_t cache_bytes(const struct cache_size *c)
 // The largest that is there and leaves as much for each of the VMs still to come. All else of this VM is there already.
 static const struct cache_size *choose_cache(void)
 {
-	u64 part = frame_counts().total * PAGE_SIZE / HYPERVISOR_PART, used = vm_hypervisor_bytes();
+	u64 part = vm_hypervisor_part(), used = vm_hypervisor_bytes();
 	u64 mine = part > used ? (part - used) / vms_expected : 0;
 	unsigned i = ARRAY_SIZE(cache_sizes) - 1;
 

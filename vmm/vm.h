@@ -179,6 +179,7 @@ struct vm *vm_create(const struct bundle *bundle, const struct vm_config *config
 // So many are about to be created, this one included: each is to leave the others their part of the hypervisor's memory.
 void vm_expect(unsigned vms);
 u64 vm_hypervisor_bytes(void); // all of the machine that is in use, without the guests' RAM
+u64 vm_hypervisor_part(void); // what that is to stay below as long as the VMs can do with it
 // From cleared memory, all taken, to the kernel's entry. False: `error` says why not.
 bool vm_boot(struct vm *vm, char *error, size_t error_size) MUST_CHECK;
 // The memory of the bundle that it was created from, whole frames, is the VM's from now on, and freed with it.

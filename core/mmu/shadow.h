@@ -26,8 +26,9 @@ struct shadow_ports {
 	enum p2m_type (*p2m)(void *ctx, ppn_t ppn, mpn_t *mpn);
 	// Pointer by which this code may read and write a machine frame (guest table or shadow table). A shadow table's is kept.
 	void *(*map)(void *ctx, mpn_t mpn);
-	// One zeroed machine frame (a shadow table takes two); MPN_NONE when the VM's budget is used up (then we evict).
-	mpn_t (*alloc)(void *ctx);
+	// One zeroed machine frame (a shadow table takes two); MPN_NONE when the VM's budget is used up (then we evict). needed: what
+	// was evicted for want of memory is used again.
+	mpn_t (*alloc)(void *ctx, bool needed);
 	void (*free)(void *ctx, mpn_t mpn);
 	// A right that the machine may have cached was reduced: va, or everything when va == ~0. Recorded for the next entry.
 	void (*flush)(void *ctx, u64 va);
@@ -135,7 +136,7 @@ void shadow_tune(struct shadow *s, const struct shadow_knobs *knobs);
 struct shadow_knobs shadow_get_knobs(const struct shadow *s);
 
 struct shadow_stats {
-	u64 tables, hidden_faults, guest_faults, emulated, pte_writes, evictions, prefetched, unshadowed, guesses, roots_built;
+	u64 tables, hidden_faults, guest_faults, emulated, pte_writes, evictions, missed, prefetched, unshadowed, guesses, roots_built;
 };
 const struct shadow_stats *shadow_get_stats(const struct shadow *s);
 

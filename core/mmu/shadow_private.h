@@ -32,6 +32,8 @@
 
 // Unused tables that keep their (zeroed) frames, so that making one costs no allocation and no clearing.
 #define WARM_MAX 64u
+// What a process's tables come to, and some more: asked for when one was evicted that is used again.
+#define MISSED_TABLES 16u
 // A fault needs at most this many new tables.
 #define FAULT_TABLES 3u
 #define MIN_TABLES 32u // one instruction's worst case: code, stack, two operands, each across a page, by private tables
@@ -55,6 +57,7 @@ struct frame {
 	u32 tables;    // descriptors that shadow it as a page table, by table.frame_next
 	u8 watch;      // enum shadow_watch bits
 	bool writable; // some entry may map it writable (set with the entry, cleared when protected)
+	bool evicted;  // it was a root until memory was short
 };
 
 struct table {
@@ -131,6 +134,7 @@ struct shadow {
 	u32 warm, warm_count, cold, cold_count;
 	u32 current;                     // root in use
 	u32 lru_head, lru_tail;          // roots, most recent first
+	u32 needed;                      // so many tables are asked for however short memory is
 	u64 roots_gone;                  // how many have been released
 	mpn_t root_gone;                 // the last of them
 	u32 flood, leaf_run, direct_run; // knobs

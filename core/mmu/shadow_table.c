@@ -282,6 +282,7 @@ static bool table_evict(struct shadow *s)
 		return false;
 	s->stats.evictions++;
 	if (victim) {
+		frame_of(s, s->tables[victim].ppn)->evicted = true;
 		table_release(s, &s->tables[victim]);
 	} else {
 		table_clear(s, &s->tables[s->current]);
@@ -290,23 +291,35 @@ static bool table_evict(struct shadow *s)
 	return true;
 }
 
+// A root that was evicted is wanted again: what does not fit was in use, so that more is asked for instead of evicting the next.
+static void table_missed(struct shadow *s, struct frame *f)
+{
+	if (!f->evicted)
+		return;
+	f->evicted = false;
+	s->stats.missed++;
+	s->needed = MIN(s->needed + MISSED_TABLES, WARM_MAX);
+}
+
 // Gives a cold descriptor its frames.
 static bool table_warm_up(struct shadow *s)
 {
 	struct table *t = &s->tables[s->cold];
+	bool needed = s->needed || !s->lru_tail || (s->lru_tail == s->current && s->lru_head == s->current);
 	u32 *head;
 	mpn_t mpn, link_mpn;
 
 	if (!s->cold)
 		return false;
-	mpn = s->ports->alloc(s->ctx);
+	mpn = s->ports->alloc(s->ctx, needed);
 	if (mpn == MPN_NONE)
 		return false;
-	link_mpn = s->ports->alloc(s->ctx);
+	link_mpn = s->ports->alloc(s->ctx, needed);
 	if (link_mpn == MPN_NONE) {
 		s->ports->free(s->ctx, mpn);
 		return false;
 	}
+	s->needed -= s->needed > 0;
 	s->cold = t->next;
 	s->cold_count--;
 	*t = (struct table){.mpn = mpn, .link_mpn = link_mpn};
@@ -379,6 +392,7 @@ struct table *table_get(struct shadow *s, ppn_t ppn, unsigned level, bool direct
 		entry_store(t, GATE_SLOT, s->gate_l3 << PAGE_SHIFT | PTE_P | PTE_W | PTE_A);
 		entry_store(t, WINDOW_SLOT, t->mpn << PAGE_SHIFT | PTE_P | PTE_A | PTE_NX);
 		lru_push(s, t);
+		table_missed(s, f);
 		s->stats.roots_built++;
 	}
 	s->stats.tables++;

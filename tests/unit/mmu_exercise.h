@@ -33,6 +33,7 @@ struct exercise {
 	u64 *guest; // (EX_PPNS + EX_SPARE) pages
 	u64 *pool;  // EX_SHADOW_PAGES pages
 	bool pool_used[EX_SHADOW_PAGES];
+	unsigned budget; // pages that are given without need, 0: all
 	unsigned pool_hint, pool_live;
 	bool alloc_fails;
 	mpn_t p2m[EX_PPNS];
@@ -90,11 +91,11 @@ static void *ex_map(void *ctx, mpn_t mpn)
 	return x->pool + (mpn - EX_SHADOW) * SLOTS;
 }
 
-static mpn_t ex_alloc(void *ctx)
+static mpn_t ex_alloc(void *ctx, bool needed)
 {
 	struct exercise *x = ctx;
 
-	if (x->alloc_fails || x->pool_live == EX_SHADOW_PAGES)
+	if (x->alloc_fails || x->pool_live == EX_SHADOW_PAGES || (x->budget && !needed && x->pool_live >= x->budget))
 		return MPN_NONE;
 	while (x->pool_used[x->pool_hint])
 		x->pool_hint = (x->pool_hint + 1) % EX_SHADOW_PAGES;

@@ -126,12 +126,12 @@ static void set_pte(struct exercise *x, ppn_t table, unsigned slot, u64 entry)
 	ex_store(x, table << 12 | slot * 8, &entry, 8);
 }
 
-static struct exercise *linux_guest(void)
+static struct exercise *linux_guest_of(u32 max_tables)
 {
 	struct exercise *x;
 
 	seed = 7;
-	x = ex_create(xorshift, &seed, 64);
+	x = ex_create(xorshift, &seed, max_tables);
 	for (unsigned p = 0; p < 2; p++) {
 		put(x, p ? P_ROOT2 : P_ROOT, USER, 4, (p ? P_L3 + 10 : P_L3) << 12 | FULL);
 		put(x, p ? P_ROOT2 : P_ROOT, DIRECT, 4, P_KERNEL_L3 << 12 | KERNEL);
@@ -144,6 +144,11 @@ static struct exercise *linux_guest(void)
 	put(x, P_KERNEL_L2, DIRECT, 2, KERNEL | PTE_PS);
 	ex_load(x, P_ROOT << 12);
 	return x;
+}
+
+static struct exercise *linux_guest(void)
+{
+	return linux_guest_of(64);
 }
 
 static enum shadow_result fault(struct exercise *x, u64 va, u32 err)
@@ -554,6 +559,31 @@ static void test_no_memory(void **state)
 	finish(x);
 }
 
+// Processes that ran once and sleep give their tables back when memory is short; those that take turns get what they need.
+static void test_budget(void **state)
+{
+	const ppn_t roots = 300;
+	struct exercise *x = linux_guest_of(200);
+	const struct shadow_stats *st = shadow_get_stats(x->shadow);
+	u64 evictions;
+
+	x->budget = 2 * 20; // a table has two pages
+	for (unsigned i = 0; i < 150; i++)
+		ex_load(x, (roots + i) << 12);
+	assert_true(st->evictions > 120 && st->tables <= 25);
+	assert_int_equal(st->missed, 0);
+	for (unsigned round = 0; round < 3; round++)
+		for (unsigned i = 0; i < 60; i++)
+			ex_load(x, (roots + i) << 12);
+	assert_true(st->missed > 0 && st->tables >= 60);
+	evictions = st->evictions;
+	for (unsigned i = 0; i < 60; i++)
+		ex_load(x, (roots + i) << 12);
+	assert_int_equal(st->evictions, evictions);
+	ex_audit(x);
+	finish(x);
+}
+
 // CR0.WP clear: a supervisor's write to a read-only page is the emulator's.
 static void test_write_protect_off(void **state)
 {
@@ -656,6 +686,7 @@ int main(void)
 		cmocka_unit_test(test_roots),
 		cmocka_unit_test(test_watch),
 		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_budget),
 		cmocka_unit_test(test_write_protect_off),
 		cmocka_unit_test(test_stress),
 		cmocka_unit_test(test_stress_random),

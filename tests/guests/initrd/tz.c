@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tz.h"
@@ -103,6 +104,59 @@ int tz_switches(int argc, char **argv)
 	return 0;
 }
 
+#define RING_PAGES 64
+
+static void touch(volatile char *p)
+{
+	for (unsigned i = 0; i < RING_PAGES; i++)
+		p[i << 12]++;
+}
+
+// N processes that take turns, ROUNDS times, each with 64 pages of its own to write in its turn. Says how long a turn is.
+int tz_ring(int argc, char **argv)
+{
+	unsigned long n = argc > 1 ? strtoul(argv[1], NULL, 0) : 2, rounds = argc > 2 ? strtoul(argv[2], NULL, 0) : 100;
+	volatile char *p = mmap(NULL, RING_PAGES << 12, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int first[2], in, out[2];
+	struct timespec a, b;
+	char token = 0;
+
+	if (p == MAP_FAILED || pipe(first))
+		return 1;
+	in = first[0];
+	for (unsigned long i = 0; i + 1 < n; i++) {
+		if (pipe(out))
+			return 1;
+		if (!fork()) {
+			close(first[1]);
+			close(out[0]);
+			while (read(in, &token, 1) == 1) {
+				touch(p);
+				if (write(out[1], &token, 1) != 1)
+					break;
+			}
+			_exit(0);
+		}
+		close(out[1]);
+		close(in);
+		in = out[0];
+	}
+	for (unsigned long i = 0; i < rounds; i++) {
+		if (i == rounds / 10)
+			clock_gettime(CLOCK_MONOTONIC, &a);
+		if (write(first[1], &token, 1) != 1 || read(in, &token, 1) != 1)
+			return 1;
+		touch(p);
+	}
+	clock_gettime(CLOCK_MONOTONIC, &b);
+	close(first[1]);
+	while (wait(NULL) > 0)
+		;
+	printf("TZ-RING %lu processes: %.0f ns a turn\n", n,
+	       ((double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec)) / (double)(n * (rounds - rounds / 10)));
+	return 0;
+}
+
 // N forks of a child that ends at once.
 int tz_forks(int argc, char **argv)
 {
@@ -157,7 +211,7 @@ static const struct {
 } parts[] = {
 	{"gen", tz_gen},     {"mmap", tz_mmap},         {"threads", tz_threads}, {"signals", tz_signals},
 	{"fpu", tz_fpu},     {"syscalls", tz_syscalls}, {"faults", tz_faults},   {"switches", tz_switches},
-	{"forks", tz_forks}, {"spin", tz_spin},         {"time", tz_time},
+	{"forks", tz_forks}, {"ring", tz_ring},         {"spin", tz_spin},         {"time", tz_time},
 	{"count", tz_count}, {"maps", tz_maps},         {"protects", tz_protects},
 };
 
@@ -182,6 +236,6 @@ int main(int argc, char **argv)
 	for (size_t i = 0; argc > 1 && i < sizeof(parts) / sizeof(parts[0]); i++)
 		if (!strcmp(argv[1], parts[i].name))
 			return run(i, argc - 1, argv + 1);
-	fprintf(stderr, "usage: tz gen|mmap|threads|signals|fpu|time|syscalls|faults|maps|protects|switches|forks|spin|count [N]\n");
+	fprintf(stderr, "usage: tz gen|mmap|threads|signals|fpu|time|syscalls|faults|maps|protects|switches|forks|ring|spin|count [N]\n");
 	return 2;
 }

@@ -20,6 +20,7 @@ int tz_time(int argc, char **argv);
 int tz_faults(int argc, char **argv);
 int tz_switches(int argc, char **argv);
 int tz_forks(int argc, char **argv);
+int tz_ring(int argc, char **argv);
 int tz_syscalls(int argc, char **argv);
 int tz_maps(int argc, char **argv);
 int tz_protects(int argc, char **argv);

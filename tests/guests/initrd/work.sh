@@ -29,6 +29,16 @@ steal) # computes, and says every two seconds how much of them (in 1/100 s) the 
 		echo "TZ-STEAL of $((${up2%.*}${up2#*.} - ${up%.*}${up#*.})) stolen $((stolen2 - stolen))"
 	done
 	;;
+crowd) # many processes that sleep; then a few that come and go
+	for i in $(seq 300); do sleep 100000 & done
+	echo TZ-CROWD
+	tz forks 300
+	echo TZ-CROWD-END
+	;;
+ring) # `ring` processes that take turns
+	tz ring "$ring" 20
+	tz ring "$ring" 100
+	;;
 hang)
 	echo TZ-HANG
 	sleep 100000
