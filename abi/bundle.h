@@ -27,6 +27,7 @@
 #define TZ_MEMORY_MAX (1ull << 40)
 #define TZ_WEIGHT_DEFAULT 256
 #define TZ_WEIGHT_MAX 65535
+#define TZ_CAP_MAX 6400 // percent of one CPU
 #define TZ_MEM_SHARES_DEFAULT 1000
 
 // newc: an ASCII header of 110 bytes, the name with its NUL padded to 4, the data padded to 4.

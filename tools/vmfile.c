@@ -270,7 +270,7 @@ static bool get_cpu(struct reader *r)
 	vm->cpu_weight = TZ_WEIGHT_DEFAULT;
 	if (!get_number32(r, "vcpus", 1, 64, &vm->vcpus) ||
 	    !get_number32(r, "cpu_weight", 1, TZ_WEIGHT_MAX, &vm->cpu_weight) ||
-	    !get_number32(r, "cap", 0, 6400, &vm->cap))
+	    !get_number32(r, "cap", 0, TZ_CAP_MAX, &vm->cap))
 		return false;
 	if (vm->vcpus > 1)
 		return wrong(r, "vcpus", "%u: more than one virtual CPU is not supported by this version", vm->vcpus);

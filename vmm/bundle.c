@@ -161,7 +161,7 @@ static const char *parse_cpu(struct json_value v, struct vm_config *vm)
 		return "vcpus";
 	if (!get_u32(v, "cpu_weight", 1, TZ_WEIGHT_MAX, &vm->cpu_weight))
 		return "cpu_weight";
-	if (!get_u32(v, "cap", 0, 6400, &vm->cap))
+	if (!get_u32(v, "cap", 0, TZ_CAP_MAX, &vm->cap))
 		return "cap";
 	return NULL;
 }
@@ -193,6 +193,24 @@ static const char *parse_actions(struct json_value v, struct vm_config *vm)
 	return NULL;
 }
 
+// As VM files have them: what prefixes console lines and stands in commands.
+static bool is_vm_name(const char *name)
+{
+	for (const char *c = name; *c; c++)
+		if (*c <= ' ' || *c > '~' || *c == '/' || *c == '|')
+			return false;
+	return name[0];
+}
+
+const char *vm_config_unsupported(const struct vm_config *vm)
+{
+	if (vm->vcpus > 1)
+		return "more than one virtual CPU is not supported by this version";
+	if (vm->type != VM_HVM)
+		return "type \"pv\" is not supported by this version";
+	return NULL;
+}
+
 const char *vm_config_parse(struct json_value v, struct vm_config *vm)
 {
 	unsigned type = VM_HVM;
@@ -208,7 +226,7 @@ const char *vm_config_parse(struct json_value v, struct vm_config *vm)
 	vm->mem_shares = TZ_MEM_SHARES_DEFAULT;
 	if (json_kind(v) != JSON_OBJECT)
 		return "no object";
-	if (!get_string(v, "name", vm->name, sizeof(vm->name)) || !vm->name[0])
+	if (!get_string(v, "name", vm->name, sizeof(vm->name)) || !is_vm_name(vm->name))
 		return "name";
 	if (!get_choice(v, "type", type_names, ARRAY_SIZE(type_names), &type))
 		return "type";

@@ -57,6 +57,8 @@ MUST_CHECK enum status bundle_find(const struct bundle *b, const char *name, str
 MUST_CHECK enum status bundle_vms(const struct bundle *b, struct bundle_vms *vms);
 // Parses one description out of a JSON value, as the control channel's `create` has it. NULL, or what is wrong.
 const char *vm_config_parse(struct json_value v, struct vm_config *vm);
+// What of it this version cannot do; NULL: it can.
+const char *vm_config_unsupported(const struct vm_config *vm);
 const char *vm_type_name(enum vm_type t);
 const char *vm_action_name(enum vm_action a);
 

@@ -331,7 +331,7 @@ static int method_sched_credit(void *ctx, struct control_request *req, struct js
 		return method_ended(req);
 	weight = vm->config.cpu_weight;
 	cap = vm->config.cap;
-	if (!optional_number(req, "weight", 1, TZ_WEIGHT_MAX, &weight) || !optional_number(req, "cap", 0, 100, &cap))
+	if (!optional_number(req, "weight", 1, TZ_WEIGHT_MAX, &weight) || !optional_number(req, "cap", 0, TZ_CAP_MAX, &cap))
 		return TZ_RPC_INVALID_PARAMS;
 	vm_set_share(vm, weight, cap);
 	json_object(result);

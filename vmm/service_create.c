@@ -125,6 +125,9 @@ static int create_vm(struct control_request *req, struct upload *up, struct json
 		req->error = "a VM of that name runs already";
 		return TZ_RPC_STATE;
 	}
+	req->error = vm_config_unsupported(&parsed.vm[0]);
+	if (req->error)
+		return TZ_RPC_UNSUPPORTED;
 	vm = vm_create(&b, &parsed.vm[0], error, sizeof(error));
 	if (!vm) {
 		req->error = error;

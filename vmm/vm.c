@@ -127,6 +127,11 @@ static void debug_exit(void *ctx, u32 value)
 	vm_end(ctx, END_DEBUG_EXIT, value, "debug exit with %u", value);
 }
 
+static void guest_panic(void *ctx)
+{
+	vm_end(ctx, END_CRASH, 0, "its kernel panicked");
+}
+
 // The range is within a page. MMIO is not shared memory.
 static bool ram_read(void *ctx, u64 gpa, void *buf, unsigned len)
 {
@@ -143,6 +148,7 @@ static const struct platform_ports platform_ports = {
 	.power_off = power_off,
 	.reset = reset,
 	.debug_exit = debug_exit,
+	.guest_panic = guest_panic,
 	.ram_read = ram_read,
 	.ram_write = ram_write,
 };
@@ -221,8 +227,8 @@ static void tune_shadow(struct shadow *s)
 {
 	struct shadow_knobs k = shadow_get_knobs(s);
 
-	k.rows = !vmm_knobs.no_rows;
-	if (vmm_knobs.no_prefetch)
+	k.rows = vmm_knobs.rows;
+	if (!vmm_knobs.prefetch)
 		k.leaf_run = k.direct_run = 0;
 	shadow_tune(s, &k);
 }
@@ -240,7 +246,7 @@ static bool start_shadow(struct vm *vm)
 		.ctx = vm,
 		.ppn_limit = vm->ppn_limit,
 		.gate_l3 = vm->vcpu.gate.l3,
-		.markers = physical_address_bits() < 52 && !vmm_knobs.no_markers,
+		.markers = physical_address_bits() < 52 && vmm_knobs.markers,
 		.max_tables = vm->shadow_table_limit,
 		.memory = vm->shadow_memory,
 		.memory_size = vm->shadow_memory_size,

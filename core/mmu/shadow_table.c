@@ -387,12 +387,13 @@ struct table *table_get(struct shadow *s, ppn_t ppn, unsigned level, bool direct
 		t->frame_next = f->tables;
 		f->tables = i;
 		frame_protect(s, f);
+		if (level == 4)
+			table_missed(s, f);
 	}
 	if (level == 4) {
 		entry_store(t, GATE_SLOT, s->gate_l3 << PAGE_SHIFT | PTE_P | PTE_W | PTE_A);
 		entry_store(t, WINDOW_SLOT, t->mpn << PAGE_SHIFT | PTE_P | PTE_A | PTE_NX);
 		lru_push(s, t);
-		table_missed(s, f);
 		s->stats.roots_built++;
 	}
 	s->stats.tables++;

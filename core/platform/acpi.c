@@ -7,6 +7,7 @@
 #include "core/platform/aml.h"
 #include "core/platform/ioapic.h"
 #include "core/platform/pm.h"
+#include "core/platform/pvpanic.h"
 
 #define TABLE_MAX 1024
 #define HEADER_SIZE 36
@@ -133,6 +134,21 @@ static void device_rtc(struct aml *a)
 	aml_close(a, device);
 }
 
+// QEMU's device, by which a kernel that has the driver (Linux: pvpanic-mmio) says that it panicked.
+static void device_pvpanic(struct aml *a)
+{
+	unsigned device = aml_open(a, OP_DEVICE);
+	struct aml_resources r;
+
+	aml_name(a, "PEVT");
+	aml_name_string(a, "_HID", "QEMU0001");
+	aml_name_integer(a, "_STA", 0xf);
+	r = aml_resources_open(a);
+	aml_io(a, PVPANIC_PORT, PVPANIC_PORT, 1, 1);
+	aml_resources_close(a, &r);
+	aml_close(a, device);
+}
+
 static void device_pci(struct builder *b, struct aml *a)
 {
 	unsigned device = aml_open(a, OP_DEVICE);
@@ -154,6 +170,7 @@ static void device_pci(struct builder *b, struct aml *a)
 	aml_resources_close(a, &r);
 	device_serial(a);
 	device_rtc(a);
+	device_pvpanic(a);
 	aml_close(a, device);
 }
 

@@ -6,6 +6,7 @@
 #define OP_BYTE 0x0a
 #define OP_WORD 0x0b
 #define OP_DWORD 0x0c
+#define OP_STRING 0x0d
 #define OP_QWORD 0x0e
 #define OP_BUFFER 0x11
 #define OP_DUAL_PREFIX 0x2e
@@ -103,6 +104,16 @@ void aml_name_eisa(struct aml *a, const char *path, const char *id)
 	aml_name(a, path);
 	aml_byte(a, OP_DWORD);
 	aml_le(a, __builtin_bswap32(v), 4);
+}
+
+void aml_name_string(struct aml *a, const char *path, const char *text)
+{
+	aml_byte(a, OP_NAME);
+	aml_name(a, path);
+	aml_byte(a, OP_STRING);
+	do
+		aml_byte(a, (u8)*text);
+	while (*text++);
 }
 
 struct aml_resources aml_resources_open(struct aml *a)

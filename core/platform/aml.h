@@ -20,8 +20,9 @@ void aml_close(struct aml *a, unsigned mark);
 // Path of segments of up to four characters, "\\" for the root first: "_SB", "\\_S5".
 void aml_name(struct aml *a, const char *path);
 void aml_integer(struct aml *a, u64 value);
-// Name(path, integer) and Name(_HID, EISAID("PNP0A03")).
+// Name(path, integer), Name(path, "string") and Name(_HID, EISAID("PNP0A03")).
 void aml_name_integer(struct aml *a, const char *path, u64 value);
+void aml_name_string(struct aml *a, const char *path, const char *text);
 void aml_name_eisa(struct aml *a, const char *path, const char *id);
 
 // Resource template: Name(_CRS, Buffer(){...}).

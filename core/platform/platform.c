@@ -3,6 +3,7 @@
 // LINT0, LAPIC EOIs back to the IOAPIC. Devices know nothing of each other; sync() carries their outputs over after every
 // step.
 #include "core/platform/platform.h"
+#include "core/platform/pvpanic.h"
 #include "base/string.h"
 
 enum { IRQ_TIMER = 0, IRQ_SERIAL = 4, IRQ_RTC = 8 };
@@ -207,6 +208,8 @@ static u8 in_byte(struct platform *p, u64 now, u16 port)
 		return rtc_read(&p->rtc, now, port);
 	case 0x92:
 		return p->port_92;
+	case PVPANIC_PORT:
+		return PVPANIC_PANICKED; // what it can be told
 	case 0x3f8 ... 0x3ff:
 		return uart_read(&p->uart, now, port & 7);
 	case FW_CFG_DATA:
@@ -266,6 +269,10 @@ static bool out_byte(struct platform *p, u64 now, u16 port, u8 value, u8 *tx)
 		p->port_92 = value & 0x02;
 		if (value & PORT_92_RESET)
 			request_reset(p);
+		break;
+	case PVPANIC_PORT:
+		if ((value & PVPANIC_PANICKED) && p->config.ports->guest_panic)
+			p->config.ports->guest_panic(p->config.ctx);
 		break;
 	case 0x3f8 ... 0x3ff:
 		return uart_write(&p->uart, now, port & 7, value, tx);

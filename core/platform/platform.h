@@ -25,6 +25,7 @@ struct platform_ports {
 	void (*power_off)(void *ctx);
 	void (*reset)(void *ctx);
 	void (*debug_exit)(void *ctx, u32 value);
+	void (*guest_panic)(void *ctx); // the guest's kernel says that it panicked (QEMU's pvpanic device)
 	void (*irq_changed)(void *ctx); // an interrupt or NMI may now be deliverable that was not before
 	// Guest RAM within a page, for the structures of kvm.h. False, and nothing done: not all of it is RAM.
 	bool (*ram_read)(void *ctx, u64 gpa, void *buf, unsigned len);

@@ -10,4 +10,10 @@ TRAPEZE_ELF=$B/debug/trapeze.elf trapeze_boot "$WORK/boot.log" 200 "$(vm_file de
 equal "debug: boots and powers off" $? 0
 # Counting kernel instructions is on by itself in such a build only.
 if grep -qE '"kernel_instructions_executed":[1-9]' "$WORK/boot.json"; then ok "debug: it is one"; else not_ok "debug: it is one" "see $WORK/boot.json"; fi
+# A misspelt word would be a test that looks at nothing.
+for word in mmu.auidt=1 mmu.audit mmu.audit=x; do
+	trapeze_boot "$WORK/word.log" 60 "$(vm_file word work quiet)" --hv-arg $word
+	equal "debug: $word, status" $? 12
+	if grep -aq "\"$word\" means nothing" "$WORK/word.log.err"; then ok "debug: $word is told"; else not_ok "debug: $word is told" "see $WORK/word.log.err"; fi
+done
 finish

@@ -3,9 +3,9 @@
 # programs, power-off, no kernel warning that the bare machine does not give. Its shell: reboot starts it anew.
 . "$(dirname "$0")/lib.sh"
 
-full_vm() { # NAME VARIANT [LINES-OF-CFG]
+full_vm() { # NAME VARIANT [EXTRA]
 	local file
-	file=$(vm_file "$1" "$2" "" 384 "${3:-}")
+	file=$(vm_file "$1" "$2" "${3:-}" 384)
 	sed -i "s,/guests/vmlinuz\",/guests/full/vmlinuz\"," "$file"
 	echo "$file"
 }
@@ -33,6 +33,11 @@ else
 	not_ok "full kernel: no warning that the bare machine does not give" "the boot ended early"
 	tail -n 15 "$WORK/full.log" "$WORK/full.log.err" | sed 's/^/# /'
 fi
+
+# A panic that the guest's kernel tells of is a crash, with no panic=N on its command line.
+trapeze_boot "$WORK/panic.log" 300 "$(full_vm panic full "quiet do=panic")"
+equal "full kernel: panic, exit status" $? 10
+equal "full kernel: panic, told" "$(grep -a crashed "$WORK/panic.log.err")" "trapeze: VM panic crashed: its kernel panicked"
 
 # `reboot` destroys or restarts the VM, as its file says.
 console_start "$WORK/reboot.log" "$B/trapeze" run --timeout 400 "$(full_vm reboot shell)"

@@ -178,6 +178,7 @@ static void reads_everything(void **state)
 	assert_int_equal(vm->mem_shares, 5);
 	assert_int_equal(vm->mem_min, 4096);
 	assert_string_equal(vm->share_group, "g");
+	assert_non_null(strstr(vm_config_unsupported(vm), "virtual CPU"));
 }
 
 static void defaults(void **state)
@@ -193,6 +194,9 @@ static void defaults(void **state)
 	assert_int_equal(vm->on_crash, VM_DESTROY);
 	assert_string_equal(vm->ramdisk, "");
 	assert_string_equal(vm->share_group, "");
+	assert_null(vm_config_unsupported(vm));
+	assert_int_equal(parse_json("[{\"name\":\"a\",\"kernel\":\"files/0\",\"type\":\"pv\"}]"), ST_OK);
+	assert_non_null(strstr(vm_config_unsupported(vm), "pv"));
 }
 
 static void wrong_descriptions(void **state)
@@ -206,6 +210,11 @@ static void wrong_descriptions(void **state)
 		"[{\"name\":\"a\"}]",
 		"[{\"kernel\":\"files/0\"}]",
 		"[{\"name\":\"\",\"kernel\":\"files/0\"}]",
+		"[{\"name\":\"a b\",\"kernel\":\"files/0\"}]",
+		"[{\"name\":\"a|b\",\"kernel\":\"files/0\"}]",
+		"[{\"name\":\"../b\",\"kernel\":\"files/0\"}]",
+		"[{\"name\":\"a\\u0007\",\"kernel\":\"files/0\"}]",
+		"[{\"name\":\"a\",\"kernel\":\"files/0\",\"cap\":6401}]",
 		"[{\"name\":\"a\\u0000b\",\"kernel\":\"files/0\"}]",
 		"[{\"name\":\"a\\u0100\",\"kernel\":\"files/0\"}]",
 		"[{\"name\":\"a\",\"kernel\":\"files/9\"}]",

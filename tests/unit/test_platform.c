@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Interrupt controllers and port dispatch of the virtual platform, and a fuzz of the whole.
 #include "core/platform/platform.h"
+#include "core/platform/pvpanic.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +14,7 @@
 #define EOI 0xb0
 
 struct seen {
-	unsigned power_off, reset, exits, changed;
+	unsigned power_off, reset, exits, changed, panics;
 	u32 exit_value;
 	char text[256];
 	unsigned length, calls;
@@ -47,6 +48,11 @@ static void on_exit_port(void *ctx, u32 value)
 	((struct seen *)ctx)->exit_value = value;
 }
 
+static void on_panic(void *ctx)
+{
+	((struct seen *)ctx)->panics++;
+}
+
 static void on_changed(void *ctx)
 {
 	((struct seen *)ctx)->changed++;
@@ -56,6 +62,7 @@ static const struct platform_ports ports = {.console_out = on_console,
 					    .power_off = on_power_off,
 					    .reset = on_reset,
 					    .debug_exit = on_exit_port,
+					    .guest_panic = on_panic,
 					    .irq_changed = on_changed};
 
 static int start(void **state)
@@ -524,6 +531,11 @@ static void power_and_reset(void **state)
 	assert_int_equal(seen.exit_value, 0x34);
 	platform_out(&p, 0, 0xf4, 4, 0x12345678);
 	assert_int_equal(seen.exit_value, 0x12345678);
+	assert_int_equal(in(PVPANIC_PORT), PVPANIC_PANICKED);
+	out(PVPANIC_PORT, 0xfe);
+	assert_int_equal(seen.panics, 0);
+	out(PVPANIC_PORT, PVPANIC_PANICKED);
+	assert_int_equal(seen.panics, 1);
 	platform_out(&p, 0, PM_CONTROL, 2, 0x2001); // S0 is no power-off
 	assert_int_equal(seen.power_off, 0);
 	platform_out(&p, 0, PM_CONTROL, 2, 0x2001 | PM_S5_TYPE << 10);
@@ -582,7 +594,7 @@ static u32 rnd(void)
 // Whatever a guest does: no crash, no endless loop, and no event in the past that advancing would not clear.
 static void fuzz(void **state)
 {
-	static const u16 interesting[] = {0x20, 0xa0, 0x40, 0x60, 0x70, 0x80, 0x3f8, 0x4d0, 0x600, 0xcf8, 0xf4, 0x92};
+	static const u16 interesting[] = {0x20, 0xa0, 0x40, 0x60, 0x70, 0x80, 0x3f8, 0x4d0, 0x600, 0xcf8, 0xf4, 0x505, 0x92};
 	u64 now = 0, next, v;
 	u8 text[64];
 

@@ -162,6 +162,7 @@ static void dsdt(void **state)
 	assert_true(pci - 2 + package_length(pci - 2) == end); // last device, to the end
 	assert_true(com - 2 + package_length(com - 2) < end);
 	assert_non_null(find(t, end, "_HID\x0c\x41\xd0\x05\x01")); // PNP0501
+	assert_non_null(find(t, end, "_HID\rQEMU0001"));
 }
 
 static void emitter(void **state)
