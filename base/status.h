@@ -13,6 +13,7 @@ enum status {
 	ST_RANGE, // outside what was configured
 	ST_BUSY,
 	ST_UNSUPPORTED,
+	ST_AGAIN, // more to do than one call may: call again
 };
 
 #endif
