@@ -13,7 +13,7 @@ DEBUG_FLAGS = $(if $(filter 1,$(DEBUG)),-DTRAPEZE_DEBUG,)
 ZYDIS = third_party/zydis
 ZYDIS_SRC = $(addprefix $(ZYDIS)/src/,Decoder.c DecoderData.c SharedData.c Register.c Mnemonic.c)
 ZYDIS_DEF = -DZYAN_NO_LIBC -DZYDIS_STATIC_BUILD -DZYCORE_STATIC_BUILD -DZYDIS_DISABLE_FORMATTER -DZYDIS_DISABLE_ENCODER -DZYDIS_DISABLE_KNC -DZYDIS_DISABLE_SEGMENT
-INC = -I. -isystem $(ZYDIS)/include -isystem $(ZYDIS)/src -isystem third_party/zycore/include -isystem third_party/jsmn -isystem third_party/xxhash
+INC = -I. -isystem $(ZYDIS)/include -isystem $(ZYDIS)/src -isystem third_party/zycore/include -isystem third_party/jsmn -isystem third_party/xxhash -isystem third_party/xen
 # Written by scripts/setup when packages, third-party source and guests are in place.
 SETUP_STAMP = build/stamps/setup
 

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT
+// The file is hostile: each offset and length is compared with what is left before it is used.
+#include "core/pv/image.h"
+
+#include "base/string.h"
+#include "core/pv/abi.h"
+
+#define EM_X86_64 62
+#define PT_LOAD 1
+#define PT_NOTE 4
+#define HEADERS_MAX 128u
+#define SPAN_MAX (512 * MIB) // of the kernel
+#define KERNEL_LOWEST 0xffff880000000000 // behind the hypervisor's slots
+#define HEADER_BYTES 64u
+#define PH_BYTES 56u
+
+struct note {
+	u64 value;
+	bool there;
+};
+
+static u64 le(const u8 *p, unsigned bytes)
+{
+	u64 v = 0;
+
+	memcpy(&v, p, bytes);
+	return v;
+}
+
+static bool fail(struct pv_image *i, const char *why)
+{
+	i->wrong = why;
+	return false;
+}
+
+static bool within(u64 offset, u64 bytes, u64 size)
+{
+	return offset <= size && bytes <= size - offset;
+}
+
+// ---- notes
+
+static void take_note(struct note *notes, u64 type, const u8 *desc, u64 bytes)
+{
+	if (type > XEN_ELFNOTE_MAX)
+		return;
+	notes[type].there = true;
+	notes[type].value = bytes == 4 || bytes == 8 ? le(desc, (unsigned)bytes) : 0;
+}
+
+// Name and contents are padded to 4 bytes each.
+static bool read_notes(struct note *notes, const u8 *p, u64 left)
+{
+	while (left >= 12) {
+		u64 name = le(p, 4), desc = le(p + 4, 4), type = le(p + 8, 4);
+		u64 name_room = ROUND_UP(name, 4ull), desc_room = ROUND_UP(desc, 4ull);
+
+		p += 12, left -= 12;
+		if (name_room > left || desc > left - name_room)
+			return false;
+		if (name == 4 && !memcmp(p, "Xen", 4))
+			take_note(notes, type, p + name_room, desc);
+		if (desc_room > left - name_room)
+			return true; // the last one, without its padding
+		p += name_room + desc_room, left -= name_room + desc_room;
+	}
+	return true;
+}
+
+static bool use_notes(struct pv_image *i, const struct note *n)
+{
+	if (!n[XEN_ELFNOTE_ENTRY].there || !n[XEN_ELFNOTE_VIRT_BASE].there)
+		return fail(i, "no kernel for Xen's PV interface: it has no notes that say where it is entered");
+	i->virt_base = n[XEN_ELFNOTE_VIRT_BASE].value;
+	i->entry = n[XEN_ELFNOTE_ENTRY].value;
+	i->hypercall_page = n[XEN_ELFNOTE_HYPERCALL_PAGE].value;
+	i->init_p2m = n[XEN_ELFNOTE_INIT_P2M].value;
+	i->module_by_page = n[XEN_ELFNOTE_MOD_START_PFN].value;
+	if (i->virt_base & PAGE_MASK || i->virt_base < KERNEL_LOWEST || i->virt_base > ~0ull - SPAN_MAX)
+		return fail(i, "the base address of its notes is none of a 64-bit kernel");
+	if (i->init_p2m & PAGE_MASK)
+		return fail(i, "the address for its list of frames is no page's");
+	return true;
+}
+
+// ---- segments
+
+static bool add_piece(struct pv_image *i, const struct pv_piece *p, u64 size)
+{
+	if (!p->mem_bytes)
+		return true;
+	if (p->file_bytes > p->mem_bytes)
+		return fail(i, "a segment is larger in the file than in memory");
+	if (!within(p->file_offset, p->file_bytes, size))
+		return fail(i, "a segment is cut short");
+	if (!within(p->va - i->virt_base, p->mem_bytes, SPAN_MAX))
+		return fail(i, "a segment lies too far from the kernel's base");
+	for (unsigned k = 0; k < i->pieces; k++) // neither can wrap
+		if (p->va < i->piece[k].va + i->piece[k].mem_bytes && i->piece[k].va < p->va + p->mem_bytes)
+			return fail(i, "segments overlap");
+	if (i->pieces == PV_PIECES)
+		return fail(i, "too many segments");
+	i->end = MAX(i->end, p->va + p->mem_bytes);
+	i->piece[i->pieces++] = *p;
+	return true;
+}
+
+static bool in_pieces(const struct pv_image *i, u64 va, u64 bytes)
+{
+	for (unsigned k = 0; k < i->pieces; k++)
+		if (va >= i->piece[k].va && within(va - i->piece[k].va, bytes, i->piece[k].mem_bytes))
+			return true;
+	return false;
+}
+
+bool pv_image_parse(struct pv_image *i, const u8 *image, u64 size)
+{
+	struct note notes[XEN_ELFNOTE_MAX + 1] = {0};
+	u64 at, count;
+
+	*i = (struct pv_image){0};
+	if (size < HEADER_BYTES || memcmp(image, "\177ELF\2\1", 6) || le(image + 18, 2) != EM_X86_64)
+		return fail(i, "no 64-bit ELF file for x86");
+	at = le(image + 32, 8);
+	count = le(image + 56, 2);
+	if (le(image + 54, 2) != PH_BYTES || !count || count > HEADERS_MAX || !within(at, count * PH_BYTES, size))
+		return fail(i, "its program headers are cut short");
+	for (const u8 *p = image + at; p < image + at + count * PH_BYTES; p += PH_BYTES)
+		if (le(p, 4) == PT_NOTE &&
+		    (!within(le(p + 8, 8), le(p + 32, 8), size) || !read_notes(notes, image + le(p + 8, 8), le(p + 32, 8))))
+			return fail(i, "its notes are cut short");
+	if (!use_notes(i, notes))
+		return false;
+	for (const u8 *p = image + at; p < image + at + count * PH_BYTES; p += PH_BYTES) {
+		u64 pa = le(p + 24, 8) - notes[XEN_ELFNOTE_PADDR_OFFSET].value;
+		struct pv_piece piece = {le(p + 8, 8), le(p + 32, 8), i->virt_base + pa, le(p + 40, 8)};
+
+		if (le(p, 4) == PT_LOAD && !add_piece(i, &piece, size))
+			return false;
+	}
+	if (!in_pieces(i, i->entry, 1))
+		return fail(i, "the entry point is in no segment");
+	if (i->hypercall_page && ((i->hypercall_page & PAGE_MASK) || !in_pieces(i, i->hypercall_page, PAGE_SIZE)))
+		return fail(i, "its page for hypercalls is in no segment");
+	return true;
+}
