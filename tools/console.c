@@ -38,7 +38,7 @@ void console_init(struct session *s)
 void console_restore(struct session *s)
 {
 	if (s->console.tty)
-		tcsetattr(0, TCSADRAIN, &s->console.saved);
+		tcsetattr(0, TCSANOW, &s->console.saved); // a terminal that is stopped would not drain
 	s->console.tty = false;
 }
 
@@ -117,12 +117,6 @@ u64 console_wake_ms(const struct session *s)
 	return at;
 }
 
-static void to_stdout(struct session *s, const void *bytes, size_t n)
-{
-	if (!s->console.output_gone && !write_all(1, bytes, n))
-		s->console.output_gone = true;
-}
-
 static void show_line(struct session *s, struct session_vm *vm, size_t n, bool ended)
 {
 	struct bytes out = {0};
@@ -131,7 +125,7 @@ static void show_line(struct session *s, struct session_vm *vm, size_t n, bool e
 	bytes_add(&out, vm->line.data, n);
 	if (!ended)
 		bytes_add(&out, "\n", 1);
-	to_stdout(s, out.data, out.len);
+	outlet_add(&s->out, out.data, out.len);
 	bytes_free(&out);
 	bytes_drop(&vm->line, n);
 }
@@ -141,7 +135,7 @@ void console_output(struct session *s, struct session_vm *vm, const void *bytes,
 	char *nl;
 
 	if (s->vms == 1) {
-		to_stdout(s, bytes, n);
+		outlet_add(&s->out, bytes, n);
 		return;
 	}
 	if (!vm->line.len)

@@ -46,7 +46,7 @@ static int report_no_qemu(const struct session *s)
 	int w = s->qemu.wait_status;
 
 	if (s->complaint.len && !s->options->verbose)
-		write_all(2, s->complaint.data, s->complaint.len);
+		complain_bytes(s->complaint.data, s->complaint.len);
 	if (WIFSIGNALED(w))
 		complain("QEMU did not start: killed by signal %d", WTERMSIG(w));
 	else
@@ -59,7 +59,7 @@ static int report_death(const struct session *s)
 	if (s->panicked) {
 		complain("the hypervisor died:");
 		if (s->report.len && !s->options->verbose)
-			write_all(2, s->report.data, s->report.len);
+			complain_bytes(s->report.data, s->report.len);
 		return EXIT_HYPERVISOR_DIED;
 	}
 	if (s->finished)
@@ -68,11 +68,11 @@ static int report_death(const struct session *s)
 		complain("the hypervisor died without a report (the machine %s); the end of its log:",
 			 WIFSIGNALED(s->qemu.wait_status) ? "was killed" : "was reset or stopped");
 	if (s->complaint.len && !s->options->verbose)
-		write_all(2, s->complaint.data, s->complaint.len);
+		complain_bytes(s->complaint.data, s->complaint.len);
 	if (s->log.len && !s->options->verbose) {
 		const char *from = tail(&s->log);
 
-		write_all(2, from, (size_t)(s->log.data + s->log.len - from));
+		complain_bytes(from, (size_t)(s->log.data + s->log.len - from));
 	}
 	return EXIT_HYPERVISOR_DIED;
 }

@@ -13,33 +13,31 @@ struct command {
 	void (*run)(struct session *s, const char *arg);
 };
 
-static void say(const char *fmt, ...) PRINTF(1, 2);
-static void say(const char *fmt, ...)
+static void say(struct session *s, const char *fmt, ...) PRINTF(2, 3);
+static void say(struct session *s, const char *fmt, ...)
 {
-	struct bytes b = {0};
 	va_list ap;
 	char *text;
 
 	va_start(ap, fmt);
 	if (vasprintf(&text, fmt, ap) >= 0) {
-		bytes_add(&b, text, strlen(text));
+		outlet_add(&s->out, text, strlen(text));
 		free(text);
 	}
 	va_end(ap);
-	write_all(1, b.data ? b.data : "", b.len);
-	bytes_free(&b);
 }
 
 static void show_reply(void *arg, struct json_value result, struct json_value error)
 {
+	struct session *s = arg;
 	char message[512];
 	size_t n;
 	const char *raw = json_raw(result, &n);
 
 	if (json_string(json_member(error, "message"), message, sizeof(message)) >= 0)
-		say("%s\r\n", message);
+		say(s, "%s\r\n", message);
 	else if (raw)
-		say("%.*s\r\n", (int)n, raw);
+		say(s, "%.*s\r\n", (int)n, raw);
 }
 
 static struct session_vm *named(struct session *s, const char *arg)
@@ -47,7 +45,7 @@ static struct session_vm *named(struct session *s, const char *arg)
 	struct session_vm *vm = *arg ? session_find_vm(s, arg) : &s->vm[s->console.vm];
 
 	if (!vm)
-		say("no VM '%s'\r\n", arg);
+		say(s, "no VM '%s'\r\n", arg);
 	return vm;
 }
 
@@ -64,8 +62,8 @@ static void list_reply(void *arg, struct json_value result, struct json_value er
 		json_string(json_member(v, "state"), state, sizeof(state));
 		json_u64(json_member(v, "id"), &id);
 		json_u64(json_member(v, "run_ns"), &ns);
-		say("%c %-24s %4llu %-8s %9.1f s\r\n", strcmp(name, s->vm[s->console.vm].file->name) ? ' ' : '*', name,
-		    (unsigned long long)id, state, (double)ns / 1e9);
+		say(s, "%c %-24s %4llu %-8s %9.1f s\r\n", strcmp(name, s->vm[s->console.vm].file->name) ? ' ' : '*',
+		    name, (unsigned long long)id, state, (double)ns / 1e9);
 	}
 }
 
@@ -79,9 +77,9 @@ static void run_switch(struct session *s, const char *arg)
 	struct session_vm *vm = session_find_vm(s, arg);
 
 	if (!vm)
-		say("no VM '%s'\r\n", arg);
+		say(s, "no VM '%s'\r\n", arg);
 	else if (vm->ended)
-		say("VM '%s' has ended\r\n", arg);
+		say(s, "VM '%s' has ended\r\n", arg);
 	else if (s->console.in_flight)
 		s->console.next_vm = (unsigned)(vm - s->vm) + 1; // once what is on its way has arrived
 	else
@@ -151,15 +149,15 @@ static const struct command commands[] = {
 static void run_help(struct session *s, const char *arg)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		say("%-8s %-6s %s\r\n", commands[i].name, commands[i].args, commands[i].does);
-	say("[VM] left out: the one that gets the input. An empty line returns to the console; Ctrl-] sends Ctrl-].\r\n");
+		say(s, "%-8s %-6s %s\r\n", commands[i].name, commands[i].args, commands[i].does);
+	say(s, "[VM] left out: the one that gets the input. An empty line returns to the console; Ctrl-] sends Ctrl-].\r\n");
 }
 
 void prompt_open(struct session *s)
 {
 	s->console.prompting = true;
 	bytes_drop(&s->console.command, s->console.command.len);
-	say("\r\ntrapeze> ");
+	say(s, "\r\ntrapeze> ");
 }
 
 static void run_line(struct session *s, char *line)
@@ -176,7 +174,7 @@ static void run_line(struct session *s, char *line)
 			commands[i].run(s, arg);
 			return;
 		}
-	say("'%s'? Try help.\r\n", line);
+	say(s, "'%s'? Try help.\r\n", line);
 }
 
 void prompt_key(struct session *s, char key)
@@ -184,22 +182,22 @@ void prompt_key(struct session *s, char key)
 	struct bytes *line = &s->console.command;
 
 	if (key == '\r' || key == '\n') {
-		say("\r\n");
+		say(s, "\r\n");
 		s->console.prompting = false;
 		if (line->len)
 			run_line(s, line->data);
 	} else if (key == 0x1d) {
 		s->console.prompting = false;
-		say("\r\n");
+		say(s, "\r\n");
 		bytes_add(&s->console.input, &key, 1);
 	} else if (key == 0x03 || key == 0x1b) {
 		s->console.prompting = false;
-		say("\r\n");
+		say(s, "\r\n");
 	} else if ((key == 0x7f || key == '\b') && line->len) {
 		line->data[--line->len] = 0;
-		say("\b \b");
+		say(s, "\b \b");
 	} else if (key >= ' ' && key < 0x7f && line->len < 256) {
 		bytes_add(line, &key, 1);
-		say("%c", key);
+		say(s, "%c", key);
 	}
 }

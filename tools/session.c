@@ -21,6 +21,7 @@
 #define FINAL_WAIT_MS 5000  // for the final statistics after the last VM ended
 #define EXIT_GRACE_MS 300   // for the machine to stop by itself
 #define KILL_AFTER_MS 2000
+#define UNREAD_WAIT_MS 3000 // for a reader of our output, once the machine has ended
 
 // ---- ends ----
 
@@ -276,7 +277,7 @@ static void log_line(struct session *s)
 		session_stop(s, REPORT_QUIET_MS);
 	}
 	if (s->options->verbose)
-		write_all(2, s->log_line.data, s->log_line.len);
+		complain_bytes(s->log_line.data, s->log_line.len);
 	bytes_drop(&s->log_line, s->log_line.len);
 }
 
@@ -302,7 +303,7 @@ static void take_complaint(struct session *s, const char *bytes, size_t n)
 	if (s->complaint.len < LOG_TAIL)
 		bytes_add(&s->complaint, bytes, n);
 	if (s->options->verbose)
-		write_all(2, bytes, n);
+		complain_bytes(bytes, n);
 }
 
 // Reads what is there; false at the end.
@@ -322,13 +323,23 @@ static bool drain(struct session *s, int fd, void (*take)(struct session *, cons
 
 // ---- loop ----
 
-static void take_signals(struct session *s)
+// One that is to stop us; 0: none.
+static int next_signal(const struct session *s)
 {
 	struct signalfd_siginfo si;
 
 	while (read(s->signal_fd, &si, sizeof(si)) == (ssize_t)sizeof(si))
 		if (si.ssi_signo != SIGCHLD)
-			session_interrupt(s, (int)si.ssi_signo);
+			return (int)si.ssi_signo;
+	return 0;
+}
+
+static void take_signals(struct session *s)
+{
+	int sig;
+
+	while ((sig = next_signal(s)))
+		session_interrupt(s, sig);
 }
 
 static int open_signals(void)
@@ -366,7 +377,7 @@ static int poll_timeout(const struct session *s, u64 now)
 	return at <= now ? 0 : (int)MIN(at - now, (u64)60000);
 }
 
-enum { P_LOG, P_CONTROL, P_STDERR = P_CONTROL + CHANNEL_PORTS, P_SIGNAL, P_INPUT, P_RELAY };
+enum { P_LOG, P_CONTROL, P_STDERR = P_CONTROL + CHANNEL_PORTS, P_SIGNAL, P_INPUT, P_OUT, P_ERR, P_RELAY };
 
 static void loop_once(struct session *s)
 {
@@ -379,6 +390,8 @@ static void loop_once(struct session *s)
 	p[P_STDERR] = (struct pollfd){.fd = s->qemu.stderr_fd, .events = POLLIN};
 	p[P_SIGNAL] = (struct pollfd){.fd = s->signal_fd, .events = POLLIN};
 	p[P_INPUT] = (struct pollfd){.fd = input ? 0 : -1, .events = POLLIN};
+	p[P_OUT] = outlet_poll(&s->out);
+	p[P_ERR] = outlet_poll(&s->err);
 	unsigned relays = relay_poll_fds(s, p + P_RELAY);
 
 	if (poll(p, P_RELAY + relays, poll_timeout(s, now_ms())) > 0) {
@@ -400,6 +413,10 @@ static void loop_once(struct session *s)
 			take_signals(s);
 		if (p[P_INPUT].revents)
 			console_read_input(s);
+		if (p[P_OUT].revents)
+			outlet_write(&s->out);
+		if (p[P_ERR].revents)
+			outlet_write(&s->err);
 		relay_handle(s, p + P_RELAY, relays);
 	}
 	console_pump(s);
@@ -424,6 +441,48 @@ static void last_words(struct session *s)
 	console_flush(s, true);
 }
 
+// What is kept for stdout and stderr, as long as it is read; a signal ends that.
+static void write_rest(struct session *s)
+{
+	u64 now = now_ms(), until = now + UNREAD_WAIT_MS;
+	size_t left;
+
+	while ((left = s->out.kept.len + s->err.kept.len) && now < until) {
+		struct pollfd p[] = {outlet_poll(&s->out),
+				     outlet_poll(&s->err),
+				     {.fd = s->signal_fd, .events = POLLIN}};
+
+		poll(p, ARRAY_SIZE(p), (int)(until - now));
+		if (p[2].revents && next_signal(s))
+			return;
+		outlet_write(&s->out);
+		outlet_write(&s->err);
+		now = now_ms();
+		if (s->out.kept.len + s->err.kept.len < left)
+			until = now + UNREAD_WAIT_MS;
+	}
+}
+
+static void close_outlets(struct session *s)
+{
+	write_rest(s);
+	outlet_close(&s->out);
+	if (s->out.lost)
+		complain("standard output was not read: %llu bytes of console output lost",
+			 (unsigned long long)s->out.lost);
+	if (s->err.lost)
+		complain("standard error was not read: %llu bytes lost", (unsigned long long)s->err.lost);
+	complain_through(NULL);
+	outlet_close(&s->err);
+}
+
+static void open_outlets(struct session *s)
+{
+	outlet_open(&s->out, 1);
+	outlet_open(&s->err, 2);
+	complain_through(&s->err);
+}
+
 int session_run(const struct run_options *o, const struct vm_file *vm, unsigned vms)
 {
 	struct session *s = xalloc(sizeof(*s));
@@ -435,6 +494,7 @@ int session_run(const struct run_options *o, const struct vm_file *vm, unsigned 
 	for (unsigned i = 0; i < vms; i++)
 		s->vm[i].file = &vm[i];
 	s->signal_fd = open_signals();
+	open_outlets(s);
 	if (!o->control || relay_open(s, o->control)) {
 		status = o->stats && !stats_file_clear(o->stats) ? EXIT_USAGE : qemu_start(&s->qemu, o, vm, vms);
 		if (status == EXIT_NO_QEMU && o->stats)
@@ -454,6 +514,7 @@ int session_run(const struct run_options *o, const struct vm_file *vm, unsigned 
 		qemu_cleanup(&s->qemu);
 	}
 	relay_close(s);
+	close_outlets(s);
 	close(s->signal_fd);
 	session_free(s);
 	return status;

@@ -10,6 +10,7 @@
 #include "abi/bundle.h"
 #include "tools/channel.h"
 #include "tools/options.h"
+#include "tools/outlet.h"
 #include "tools/qemu.h"
 #include "tools/vmfile.h"
 
@@ -32,7 +33,6 @@ struct console {
 	struct bytes command; // line being typed at the prompt
 	unsigned vm;          // that input goes to
 	unsigned next_vm;     // 1 + where it goes once what is in flight has arrived; 0: no change
-	bool output_gone;
 };
 
 struct relay_client;
@@ -49,6 +49,7 @@ struct session {
 	struct qemu qemu;
 	struct channel channel;
 	struct console console;
+	struct outlet out, err; // standard output and error
 	struct relay relay;
 	int signal_fd;
 

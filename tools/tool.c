@@ -12,23 +12,42 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tools/outlet.h"
+
+static struct outlet *complaints;
+
+void complain_through(struct outlet *o)
+{
+	complaints = o;
+}
+
+void complain_bytes(const void *bytes, size_t n)
+{
+	if (complaints)
+		outlet_add(complaints, bytes, n);
+	else
+		write_all(2, bytes, n);
+}
+
 bool complain(const char *fmt, ...)
 {
 	va_list ap;
-	char *text;
+	char *text, *line;
+	int n;
 
 	va_start(ap, fmt);
-	if (vasprintf(&text, fmt, ap) < 0)
+	if (vasprintf(&text, fmt, ap) < 0 || (n = asprintf(&line, "trapeze: %s\n", text)) < 0)
 		abort();
 	va_end(ap);
-	fprintf(stderr, "trapeze: %s\n", text);
+	complain_bytes(line, (size_t)n);
+	free(line);
 	free(text);
 	return false;
 }
 
 static void out_of_memory(void)
 {
-	complain("out of memory");
+	fputs("trapeze: out of memory\n", stderr);
 	exit(EXIT_FAILED);
 }
 

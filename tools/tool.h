@@ -20,6 +20,10 @@ enum exit_status {
 
 // One line on stderr, "trapeze: ..."; returns false so that a check can return it.
 bool complain(const char *fmt, ...) PRINTF(1, 2);
+void complain_bytes(const void *bytes, size_t n); // to stderr as they are
+// From now on both through this; NULL: straight to stderr.
+struct outlet;
+void complain_through(struct outlet *o);
 
 // Bytes that grow; never fails (out of memory ends the command).
 struct bytes {

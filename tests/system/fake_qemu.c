@@ -254,6 +254,38 @@ static void dump_config(void)
 	control_console_out(&control, vm_name(), text, (size_t)n);
 }
 
+static void serve_waiting(void)
+{
+	char buf[4096];
+	ssize_t n;
+
+	if (poll(&(struct pollfd){.fd = control_fd, .events = POLLIN}, 1, 0) <= 0)
+		return;
+	n = read(control_fd, buf, sizeof(buf));
+	if (n > 0)
+		control_receive(&control, buf, (size_t)n);
+	if (n <= 0 || destroyed)
+		end_vm(TZ_END_DESTROYED, "by command", 0);
+}
+
+// Numbered lines of 64 bytes, eight at a time; for ever, with as much log, if `lines` is 0.
+static void flood(u64 lines)
+{
+	char text[8 * 64 + 1];
+	size_t len = 0;
+
+	for (u64 i = 0; !lines || i < lines; i++) {
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "line %07llu %050d\n", (unsigned long long)i, 0);
+		if (i % 8 != 7 && i + 1 != lines)
+			continue;
+		control_console_out(&control, vm_name(), text, len);
+		if (!lines)
+			log_text(text);
+		serve_waiting();
+		len = 0;
+	}
+}
+
 static void play(const char *scene)
 {
 	if (!strcmp(scene, "fail"))
@@ -297,6 +329,8 @@ static void play(const char *scene)
 		end_vm(TZ_END_DEBUG_EXIT, "wrote to port 0xf4", strtoull(scene + 6, NULL, 0));
 	if (!strcmp(scene, "serve"))
 		serve();
+	if (!strncmp(scene, "flood ", 6))
+		flood(strtoull(scene + 6, NULL, 0));
 	if (!strcmp(scene, "crash_restart"))
 		control_vm_restarted(&control, vm_name(), TZ_END_CRASH, "triple fault");
 	if (!strcmp(scene, "created")) { // a second VM comes, crashes, comes again and outlives the first

@@ -259,6 +259,86 @@ if command -v script >/dev/null; then
 	if cmp -s before after; then ok prompt/terminal-restored; else not_ok prompt/terminal-restored "$(diff before after)"; fi
 fi
 
+# ---- output that nobody reads ----
+
+# floods NAME EXPECTED TEXT: the status of this shell command within 20 seconds; what takes longer is killed
+floods() {
+	FAKE_QEMU='flood 0' timeout -s KILL 20 sh -c "$3" </dev/null
+	same "unread/$1" "$2" $?
+}
+lines() { seq -f "line %07.0f $(printf %050d 0)" 0 $(($1 - 1)); }
+mkfifo unread
+exec 9<>unread
+export T
+floods timeout 124 'exec "$T" run --timeout 1 --stats last.json a.xl >unread 2>err'
+has unread/timeout-stats '"page_fault"' last.json
+has unread/timeout-says '^trapeze: time-out$' err
+has unread/says '^trapeze: standard output was not read: [0-9]+ bytes of console output lost$' err
+same unread/says-once 1 "$(grep -c 'not read' err)"
+floods both-timeout 124 'exec "$T" run -v --timeout 1 a.xl >unread 2>&1'
+floods log-timeout 124 'exec "$T" run -v --timeout 1 a.xl 2>unread >out'
+same unread/log-out 0 "$(grep -cavE '^line [0-9]{7} 0{50}$' out)"
+floods signal 143 '"$T" run a.xl >unread 2>err & sleep 1; kill $!; wait $!'
+floods signal-at-once 143 '"$T" run a.xl >unread 2>err & sleep 1; kill $!; sleep 1; kill $!; wait $!'
+FAKE_QEMU='flood 0' timeout -s KILL 40 "$T" run --control sock a.xl >unread 2>err </dev/null &
+pid=$!
+n=0
+while [ ! -S sock ] && [ $n -lt 100 ]; do
+	sleep 0.1
+	n=$((n + 1))
+done
+sleep 1
+timeout 10 "$B/rpc-client" sock >out 2>rpc.err <<'END'
+{"jsonrpc":"2.0","id":"my id","method":"info"}
+END
+has unread/control-answers '^\{"jsonrpc":"2.0","id":"my id","result":\{"version":"fake"' out
+status unread/control-destroy 0 timeout 10 "$T" destroy --control sock a
+wait $pid
+same unread/control-status 0 $?
+exec 9<&-
+
+# kept NAME LINES READER...: READER gets every byte of so many lines
+kept() {
+	name=$1 n=$2
+	shift 2
+	FAKE_QEMU="flood $n" "$T" run a.xl 2>err </dev/null | "$@" >out
+	lines "$n" | cmp - out >diff 2>&1
+	same "$name" '' "$(cat diff err)"
+}
+kept unread/read-at-last 15000 sh -c 'sleep 1; cat'
+kept unread/reader-keeps-up 60000 cat
+kept unread/reader-in-pieces 15000 sh -c 'sleep 1; dd bs=777 2>/dev/null'
+FAKE_QEMU='flood 60000' "$T" run a.xl 2>err </dev/null >out
+lines 60000 | cmp - out >diff 2>&1
+same unread/file '' "$(cat diff err)"
+# Of too much the oldest whole lines go: what comes is in order, and the end is there.
+lost=$(FAKE_QEMU='flood 60000' sh -c "{ '$T' run a.xl; echo \$? >st; } 2>err" </dev/null | { sleep 2; cat >out; }; sed -n 's/.*not read: \([0-9]*\) bytes.*/\1/p' err)
+same unread/too-much-status 0 "$(cat st)"
+same unread/too-much-counted $((60000 * 64)) $(($(wc -c <out) + lost))
+same unread/too-much-whole-lines 0 "$(grep -cavE '^line [0-9]{7} 0{50}$' out)"
+if sort -c out 2>diff; then ok unread/too-much-in-order; else not_ok unread/too-much-in-order "$(cat diff)"; fi
+same unread/too-much-end 'line 0059999' "$(tail -n 1 out | cut -c 1-12)"
+if [ "$(wc -c <out)" -gt 900000 ]; then ok unread/too-much-kept; else not_ok unread/too-much-kept "$(wc -c <out) bytes"; fi
+FAKE_QEMU='flood 0' timeout -k 1 20 "$T" run --timeout 2 a.xl 2>err </dev/null | head -n 1 >out
+same unread/reader-leaves '' "$(grep 'not read' err)"
+if command -v script >/dev/null; then
+	# A terminal that takes nothing.
+	rm -f st
+	FAKE_QEMU='flood 0' script -qec "'$T' run --timeout 2 a.xl; echo \$? >st" /dev/null </dev/null >out 2>&1 &
+	pid=$!
+	sleep 1
+	kill -STOP $pid
+	n=0
+	while [ ! -s st ] && [ $n -lt 100 ]; do
+		sleep 0.1
+		n=$((n + 1))
+	done
+	same unread/terminal 124 "$(cat st 2>&1)"
+	kill -CONT $pid
+	[ -s st ] || kill -9 $pid
+	wait $pid 2>/dev/null
+fi
+
 # ---- control socket and the other verbs ----
 
 FAKE_QEMU=serve "$T" run --control sock --timeout 60 a.xl >run.out 2>run.err </dev/null &
