@@ -147,9 +147,15 @@ void console_output(struct session *s, struct session_vm *vm, const void *bytes,
 		show_line(s, vm, vm->line.len, false);
 }
 
+void console_flush_vm(struct session *s, struct session_vm *vm)
+{
+	if (vm->line.len)
+		show_line(s, vm, vm->line.len, false);
+}
+
 void console_flush(struct session *s, bool all)
 {
 	for (unsigned i = 0; s->vms > 1 && i < s->vms; i++)
-		if (s->vm[i].line.len && (all || now_ms() >= s->vm[i].line_ms + PARTIAL_LINE_MS))
-			show_line(s, &s->vm[i], s->vm[i].line.len, false);
+		if (all || now_ms() >= s->vm[i].line_ms + PARTIAL_LINE_MS)
+			console_flush_vm(s, &s->vm[i]);
 }

@@ -77,14 +77,6 @@ static int report_death(const struct session *s)
 	return EXIT_HYPERVISOR_DIED;
 }
 
-static bool any_crashed(const struct session *s)
-{
-	for (unsigned i = 0; i < s->vms; i++)
-		if (s->vm[i].crashed)
-			return true;
-	return false;
-}
-
 // The worst wins: 12, 10, then why we stopped it, then the guest's own word.
 static int exit_status(const struct session *s)
 {
@@ -92,7 +84,7 @@ static int exit_status(const struct session *s)
 		return report_no_qemu(s);
 	if (hypervisor_died(s))
 		return report_death(s);
-	if (any_crashed(s))
+	if (s->crashed)
 		return EXIT_VM_CRASHED;
 	if (s->interrupted)
 		return s->signal == SIGINT ? EXIT_INTERRUPTED : 128 + s->signal;
@@ -116,12 +108,9 @@ int session_finish(const struct session *s)
 
 void session_free(struct session *s)
 {
-	for (unsigned i = 0; i < s->vms; i++) {
-		bytes_free(&s->vm[i].line);
-		if (s->vm[i].own)
-			vm_file_free(s->vm[i].own);
-		free(s->vm[i].own);
-	}
+	for (unsigned i = 0; i < s->vms; i++)
+		session_forget_vm(&s->vm[i]);
+	free(s->vm);
 	bytes_free(&s->log);
 	bytes_free(&s->log_line);
 	bytes_free(&s->report);

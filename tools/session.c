@@ -57,6 +57,10 @@ static void enforce_times(struct session *s, u64 now)
 		s->timed_out = true;
 		stop_with_stats(s);
 	}
+	if (s->final_ms && now >= s->final_ms) {
+		s->final_ms = 0;
+		session_stop(s, 0);
+	}
 	if (s->stop_ms && now >= s->stop_ms && !s->kill_ms) {
 		qemu_signal(&s->qemu, SIGTERM);
 		s->kill_ms = now + KILL_AFTER_MS;
@@ -145,7 +149,7 @@ static void vm_crashed(struct session *s, struct session_vm *vm, struct json_val
 {
 	char reason[4096] = "";
 
-	vm->crashed = true;
+	s->crashed = true;
 	json_string(json_member(params, "reason"), reason, sizeof(reason));
 	console_flush(s, true);
 	complain("VM %s crashed: %s%s", vm->file->name, reason, what_now);
@@ -174,7 +178,39 @@ static void note_vm_ended(struct session *s, struct json_value params)
 		vm->debug_exit = true;
 	vm->ended = true;
 	if (all_ended(s))
-		session_stop(s, FINAL_WAIT_MS);
+		s->final_ms = now_ms() + FINAL_WAIT_MS;
+}
+
+void session_forget_vm(struct session_vm *vm)
+{
+	bytes_free(&vm->line);
+	if (vm->own)
+		vm_file_free(vm->own);
+	free(vm->own);
+	*vm = (struct session_vm){0};
+}
+
+static bool gets_input(const struct session *s, unsigned vm)
+{
+	return vm == s->console.vm || vm + 1 == s->console.next_vm;
+}
+
+// Of one that came later and has ended, else a new one. At most TZ_VMS_MAX live, so there are never many.
+static struct session_vm *place_for_vm(struct session *s)
+{
+	struct session_vm *more;
+
+	for (unsigned i = 0; i < s->vms; i++)
+		if (s->vm[i].own && s->vm[i].ended && !gets_input(s, i)) {
+			console_flush_vm(s, &s->vm[i]);
+			session_forget_vm(&s->vm[i]);
+			return &s->vm[i];
+		}
+	more = xalloc((s->vms + 1) * sizeof(*more));
+	memcpy(more, s->vm, s->vms * sizeof(*more));
+	free(s->vm);
+	s->vm = more;
+	return &s->vm[s->vms++];
 }
 
 // By a client of the control socket. A name that comes back is the VM of that name.
@@ -183,15 +219,17 @@ static void note_vm_created(struct session *s, struct json_value params)
 	struct session_vm *vm = vm_of(s, params);
 	char name[TZ_NAME_MAX + 1];
 
-	if (!vm && s->vms < TZ_VMS_MAX && json_string(json_member(params, "vm"), name, sizeof(name)) >= 0) {
-		vm = &s->vm[s->vms++];
+	if (!vm) {
+		if (json_string(json_member(params, "vm"), name, sizeof(name)) < 0)
+			return;
+		vm = place_for_vm(s);
 		vm->own = xalloc(sizeof(*vm->own));
 		vm->own->name = xstrdup(name);
 		vm->own->type = "hvm";
 		vm->file = vm->own;
 	}
-	if (vm)
-		vm->ended = vm->debug_exit = false;
+	vm->ended = vm->debug_exit = false;
+	s->final_ms = 0;
 }
 
 // Restarts are the hypervisor's doing; one that follows a crash still counts as a crash.
@@ -219,6 +257,7 @@ static void note_vm_preserved(struct session *s, struct json_value params)
 static void panicked(struct session *s)
 {
 	s->panicked = true;
+	s->final_ms = 0;
 	session_stop(s, REPORT_QUIET_MS);
 }
 
@@ -368,6 +407,7 @@ static int poll_timeout(const struct session *s, u64 now)
 	u64 at = 0;
 
 	sooner(&at, s->deadline_ms);
+	sooner(&at, s->final_ms);
 	sooner(&at, s->kill_ms ? s->kill_ms : s->stop_ms);
 	if (s->options->stats && !s->options->icount && s->channel.ready && !s->stop_ms)
 		sooner(&at, s->next_stats_ms);
@@ -490,6 +530,7 @@ int session_run(const struct run_options *o, const struct vm_file *vm, unsigned 
 
 	s->options = o;
 	s->vms = vms;
+	s->vm = xalloc(vms * sizeof(*s->vm));
 	s->relay.fd = -1;
 	for (unsigned i = 0; i < vms; i++)
 		s->vm[i].file = &vm[i];

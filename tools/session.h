@@ -17,7 +17,7 @@
 struct session_vm {
 	const struct vm_file *file;
 	struct vm_file *own; // `file`, of a VM that came later: no more than its name
-	bool ended, crashed, debug_exit;
+	bool ended, debug_exit;
 	bool preserved; // it has ended, which was told, and is kept
 	u64 value;         // of a debug exit
 	struct bytes line; // console output of an unfinished line, when there are several VMs
@@ -44,8 +44,9 @@ struct relay {
 
 struct session {
 	const struct run_options *options;
-	struct session_vm vm[TZ_VMS_MAX];
+	struct session_vm *vm; // a VM file keeps its place; one that came later and has ended may lose it
 	unsigned vms;
+	bool crashed; // any that there ever was
 	struct qemu qemu;
 	struct channel channel;
 	struct console console;
@@ -66,6 +67,7 @@ struct session {
 	bool panicked, finished, timed_out, interrupted;
 	int signal;      // that interrupted us
 	u64 deadline_ms; // of --timeout, 0: none
+	u64 final_ms;    // when all VMs have ended: until then we wait for the final statistics, 0: one lives
 	u64 stop_ms;     // when to end QEMU, 0: not yet
 	u64 kill_ms;     // when to kill it after that
 };
@@ -77,6 +79,7 @@ void session_interrupt(struct session *s, int sig);
 int session_finish(const struct session *s); // outcome.c: last words, statistics, exit status
 void session_free(struct session *s);
 struct session_vm *session_find_vm(struct session *s, const char *name);
+void session_forget_vm(struct session_vm *vm); // frees what it has
 void session_ask_stats(struct session *s);
 
 // Console and prompt.
@@ -86,6 +89,7 @@ void console_read_input(struct session *s);
 void console_pump(struct session *s); // hands pending input on
 void console_output(struct session *s, struct session_vm *vm, const void *bytes, size_t n);
 void console_flush(struct session *s, bool all); // lines that wait for their end
+void console_flush_vm(struct session *s, struct session_vm *vm);
 u64 console_wake_ms(const struct session *s);    // next time that something is due, 0: never
 void prompt_open(struct session *s);
 void prompt_key(struct session *s, char key);

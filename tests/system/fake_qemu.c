@@ -156,12 +156,32 @@ static int m_destroy(void *ctx, struct control_request *req, struct json_out *re
 	return 0;
 }
 
+// Input for VM b, which dies of it; c comes.
+static void succession(const char *data, size_t n)
+{
+	static bool dead;
+
+	control_console_out(&control, vm_name(), "b gets ", 7);
+	control_console_out(&control, vm_name(), data, n);
+	control_console_out(&control, vm_name(), "\n", 1);
+	if (!dead) {
+		control_vm_ended(&control, "b", TZ_END_POWEROFF, "ACPI", 0);
+		control_vm_created(&control, "c", 3);
+	}
+	dead = true;
+}
+
 static bool quit;
 static int m_console_input(void *ctx, struct control_request *req, struct json_out *result)
 {
 	char data[TZ_CONSOLE_CHUNK + 1];
 	long n = json_string(json_member(req->params, "data"), data, sizeof(data));
 
+	if (n > 0 && json_string_is(json_member(req->params, "vm"), "b")) {
+		succession(data, (size_t)n);
+		json_put_u64(result, (u64)n);
+		return 0;
+	}
 	if (n < 0 || !known_vm(req))
 		return TZ_RPC_INVALID_PARAMS;
 	n = MIN(n, INPUT_AT_ONCE);
@@ -286,6 +306,26 @@ static void flood(u64 lines)
 	}
 }
 
+// A hundred VMs come and go, one after the other, and number `crash` crashes. The first VM ends before the last of them comes; if
+// that is to crash, it first outlives the wait for final statistics.
+static void many(unsigned crash)
+{
+	char name[16], text[64];
+
+	for (unsigned i = 1; i <= 100; i++) {
+		if (i == 100)
+			control_vm_ended(&control, vm_name(), TZ_END_POWEROFF, "ACPI", 0);
+		snprintf(name, sizeof(name), "vm%u", i);
+		control_vm_created(&control, name, i + 1);
+		if (i == 100 && crash == 100)
+			sleep(6);
+		control_console_out(&control, name, text,
+				    (size_t)snprintf(text, sizeof(text), "this is %s\nand no newline", name));
+		control_vm_ended(&control, name, i == crash ? TZ_END_CRASH : TZ_END_POWEROFF, "triple fault", 0);
+	}
+	final(1);
+}
+
 static void play(const char *scene)
 {
 	if (!strcmp(scene, "fail"))
@@ -343,6 +383,12 @@ static void play(const char *scene)
 		control_console_out(&control, "b", "again\n", 6);
 		control_vm_ended(&control, "b", TZ_END_POWEROFF, "ACPI", 0);
 		final(1);
+	}
+	if (!strncmp(scene, "many ", 5))
+		many((unsigned)atoi(scene + 5));
+	if (!strcmp(scene, "heir")) {
+		control_vm_created(&control, "b", 2);
+		serve();
 	}
 	if (!strcmp(scene, "no_vm")) // it stops and never ran what it was given
 		final(1);

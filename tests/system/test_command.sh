@@ -160,6 +160,12 @@ ends created created 10
 has ends/created-console '^b\| here' out
 has ends/created-outlives '^b\| again' out
 has ends/created-crash 'VM b crashed: triple fault' err
+ends many-last-crashed 'many 100' 10
+has ends/many-says '^trapeze: VM vm100 crashed: triple fault' err
+same ends/many-lines 200 "$(grep -cE '^vm([0-9]+)\| (this is vm\1|and no newline)$' out)"
+has ends/many-last-line '^vm100\| and no newline$' out
+ends many-early-crashed 'many 3' 10
+ends many 'many 0' 0
 ends crash crash 10
 has ends/crash-says 'VM a crashed: triple fault at 0xdead' err
 has ends/crash-stats '"vms":' last.json
@@ -256,6 +262,18 @@ if command -v script >/dev/null; then
 	has prompt/help "this list" out
 	has prompt/list '\* a ' out
 	has prompt/quit 'status=130' out
+	# Input goes to b, which has ended when more comes; c, which came then, does not get it.
+	(
+		sleep 1.5
+		printf '\035switch b\r1'
+		sleep 1
+		printf '2'
+		sleep 1
+		printf '\035quit\r'
+		sleep 1
+	) | FAKE_QEMU=heir script -qec "'$T' run a.xl" /dev/null >heir.out 2>&1
+	has prompt/input-for-one '^a. b gets 1' heir.out
+	has prompt/input-for-one-that-ended '^a. b gets 2' heir.out
 	if cmp -s before after; then ok prompt/terminal-restored; else not_ok prompt/terminal-restored "$(diff before after)"; fi
 fi
 
