@@ -19,11 +19,14 @@ $(FUZZ_LIB): $(FUZZ_LIB_C:%.c=$(B)/fuzz/%.o) $(ZYDIS_SRC:%.c=$(B)/fuzz/%.o)
 	@rm -f $@
 	ar rcs $@ $^
 
+$(B)/fuzz/tools/%.o: FUZZ_FLAGS += -D_GNU_SOURCE
+
 define fuzz_rule
 $(1)_LINK := $$(shell sed -n 's,^// LINK: ,,p' tests/fuzz/$(1).c)
 $(1)_LIBS := $$(shell sed -n 's,^// LIBS: ,,p' tests/fuzz/$(1).c)
 $(B)/fuzz/$(1): $(B)/fuzz/tests/fuzz/$(1).o $$($(1)_LINK:%.c=$(B)/fuzz/%.o) $(FUZZ_LIB)
 	$(CLANG) $(FUZZ_SANITIZE) -fsanitize=fuzzer $$^ $$($(1)_LIBS) -o $$@
+-include $$($(1)_LINK:%.c=$(B)/fuzz/%.d)
 endef
 $(foreach t,$(FUZZ_TARGETS),$(eval $(call fuzz_rule,$(t))))
 

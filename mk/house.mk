@@ -4,7 +4,7 @@
 
 
 # What system tests run besides the product.
-TEST_PROGRAMS = $(B)/trapeze-san $(B)/fake-qemu $(B)/rpc-client $(B)/count-plugin.so
+TEST_PROGRAMS = $(B)/trapeze-san $(B)/fake-qemu $(B)/rpc-client $(B)/unpack $(B)/count-plugin.so
 .PHONY: test-programs
 test-programs: $(TEST_PROGRAMS)
 $(B)/count-plugin.so: tests/system/count_plugin.c tests/system/qemu_plugin.h

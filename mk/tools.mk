@@ -3,8 +3,10 @@
 TOOL_C = $(wildcard tools/*.c) base/json.c base/xxh64.c base/kernel_elf.c
 TOOL_FLAGS = $(STD) $(WARN) -D_GNU_SOURCE -O2 -g
 TOOL_SAN = $(STD) $(WARN) -D_GNU_SOURCE -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+# Decoders of what kernels are packed with (tools/unpack.c).
+UNPACK_LIBS = -llzma -lzstd -llz4 -lz
 # libxlutil alone, without Xen's tool stack behind it (tools/xlu_stub.c).
-TOOL_LIBS = -Wl,-Bstatic -lxlutil -Wl,-Bdynamic
+TOOL_LIBS = -Wl,-Bstatic -lxlutil -Wl,-Bdynamic $(UNPACK_LIBS)
 TOOL_OBJ = $(TOOL_C:%.c=$(B)/tool/%.o)
 TOOL_SAN_OBJ = $(TOOL_C:%.c=$(B)/tool-san/%.o)
 
@@ -25,7 +27,10 @@ $(B)/fake-qemu: $(FAKE_QEMU_C) $(wildcard vmm/*.h abi/*.h base/*.h)
 $(B)/rpc-client: tests/system/rpc_client.c
 	@mkdir -p $(@D)
 	$(CC) $(TOOL_FLAGS) $< -o $@
--include $(TOOL_OBJ:.o=.d) $(TOOL_SAN_OBJ:.o=.d)
+UNPACK_OBJ = $(addprefix $(B)/tool/,tests/system/unpack.o tools/unpack.o tools/tool.o tools/outlet.o)
+$(B)/unpack: $(UNPACK_OBJ)
+	$(CC) $^ $(UNPACK_LIBS) -o $@
+-include $(UNPACK_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TOOL_SAN_OBJ:.o=.d)
 
 .PHONY: test-command
 test-command: $(B)/trapeze-san $(B)/fake-qemu $(B)/rpc-client

@@ -20,12 +20,15 @@ $(HOST_LIB): $(HOST_LIB_OBJ)
 	@rm -f $@
 	ar rcs $@ $^
 
+$(B)/host/tools/%.o: HOST_FLAGS += -D_GNU_SOURCE
+
 define unit_rule
 $(1)_LINK := $$(shell sed -n 's,^// LINK: ,,p' tests/unit/$(1).c)
 $(1)_LIBS := $$(shell sed -n 's,^// LIBS: ,,p' tests/unit/$(1).c)
 $(B)/unit/$(1): $(B)/host/tests/unit/$(1).o $$($(1)_LINK:%.c=$(B)/host/%.o) $(HOST_LIB)
 	@mkdir -p $$(@D)
 	$(CC) $(SANITIZE) $$^ -lcmocka $$($(1)_LIBS) -o $$@
+-include $$($(1)_LINK:%.c=$(B)/host/%.d)
 endef
 $(foreach t,$(UNIT_TESTS),$(eval $(call unit_rule,$(t))))
 

@@ -4,41 +4,14 @@
 #include <string.h>
 
 #include "base/kernel_elf.h"
+#include "tools/bzimage.h"
 
-// Offsets in a bzImage, which begins with the real-mode header's sector.
-enum {
-	BZ_SETUP_SECTS = 0x1f1,
-	BZ_SYSSIZE = 0x1f4,
-	BZ_BOOT_FLAG = 0x1fe,
-	BZ_JUMP = 0x200,
-	BZ_MAGIC = 0x202,
-	BZ_VERSION = 0x206,
-	BZ_LOADFLAGS = 0x211,
-	BZ_CMDLINE_SIZE = 0x238,
-	BZ_PAYLOAD = 0x248,
-	BZ_PAYLOAD_LENGTH = 0x24c,
-	BZ_PREF_ADDRESS = 0x258,
-	BZ_INIT_SIZE = 0x260,
-	BZ_HEADER_END = 0x268,
-};
-#define BZ_BOOT_FLAG_VALUE 0xaa55
 #define BZ_LOADED_HIGH 1u
 #define BZ_VERSION_MIN 0x20au // pref_address, init_size
 #define BZ_HEADER_MOST 0x290u
 #define BZ_ENTRY_64 0x200u
 #define PREF_MIN 0x100000ull
 #define PREF_MAX 0x100000000ull
-#define SECTOR 512u
-
-static u32 le16(const u8 *p)
-{
-	return p[0] | (u32)p[1] << 8;
-}
-
-static u32 le32(const u8 *p)
-{
-	return le16(p) | le16(p + 2) << 16;
-}
 
 // What the header says about itself, the kernel and where it wants to be: as the loader asks (core/platform/linux_boot.c).
 static const char *corrupt_header(const u8 *d, u64 kernel)
@@ -65,16 +38,16 @@ static void inspect_bzimage(struct image *img, const u8 *d, size_t size)
 		img->wrong = "bzImage whose header is cut short";
 		return;
 	}
-	u64 setup = (d[BZ_SETUP_SECTS] ? d[BZ_SETUP_SECTS] : 4u) + 1u;
+	u64 setup = bz_kernel(d);
 
 	if (le16(d + BZ_VERSION) < BZ_VERSION_MIN)
 		img->wrong = "bzImage of a boot protocol before 2.10";
 	else if (!(d[BZ_LOADFLAGS] & BZ_LOADED_HIGH))
 		img->wrong = "zImage, which loads low";
-	else if (size + 15 < setup * SECTOR + (u64)le32(d + BZ_SYSSIZE) * 16) // a multiple of 16, rounded up
+	else if (size + 15 < setup + (u64)le32(d + BZ_SYSSIZE) * 16) // a multiple of 16, rounded up
 		img->wrong = "bzImage that is cut short";
 	else
-		img->wrong = corrupt_header(d, MIN((u64)le32(d + BZ_SYSSIZE) * 16, size - setup * SECTOR));
+		img->wrong = corrupt_header(d, MIN((u64)le32(d + BZ_SYSSIZE) * 16, size - setup));
 	img->cmdline_max = le32(d + BZ_CMDLINE_SIZE);
 	img->run_bytes = le32(d + BZ_INIT_SIZE);
 	img->run_end = le32(d + BZ_PREF_ADDRESS) + img->run_bytes;
