@@ -40,7 +40,7 @@ static int start(void **state)
 static void add(unsigned i, u32 weight, u32 cap, u64 busy, u64 idle)
 {
 	sched_entity_init(&vm[i], weight, cap);
-	program[i] = (struct program){busy, idle, busy};
+	program[i] = (struct program){.busy = busy, .idle = idle, .left = busy};
 	sched_add(&s, &vm[i], now);
 }
 
@@ -224,7 +224,7 @@ static void test_no_saving(void **state)
 	add(0, 256, 0, MS, 0);
 	add(1, 256, 0, MS / 10, 60 * SECOND);
 	run(50 * SECOND, 1);
-	program[1] = (struct program){MS, 0, MS};
+	program[1] = (struct program){.busy = MS, .left = MS};
 	u64 before = vm[0].run_ns;
 
 	assert_ptr_equal(sched_wake(&s, &vm[1], now), &s.queue[0]);
