@@ -30,10 +30,22 @@ static void need(u64 root, u64 va, u64 must, u64 must_not, const char *what)
 		panic("entry check: %s at %lx maps to %lx under root %lx", what, va, e, root);
 }
 
+// The gate loads what its list says: roots that are there, of this VM's shadow.
+static void check_roots(const struct vcpu *v)
+{
+	const struct gate_trust *t = v->gate.trust;
+
+	for (unsigned i = 0; i < GATE_CR3_MAP; i++)
+		if (t->cr3_map[i].root && t->cr3_map[i].root >> PAGE_SHIFT != shadow_root(v->vm->shadow, t->cr3_map[i].guest))
+			panic("entry check: the gate would load root %lx for CR3 %lx", t->cr3_map[i].root, t->cr3_map[i].guest);
+}
+
 void check_entry(const struct vcpu *v)
 {
 	u64 root = v->gate.trust->guest_cr3;
 	const struct vcpu_page *p = v->gate.page;
+
+	check_roots(v);
 
 	need(root, GATE_TEXT, 0, PTE_W | PTE_U | PTE_NX, "gate text");
 	need(root, GATE_IDT, PTE_NX, PTE_W | PTE_U, "IDT");

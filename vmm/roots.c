@@ -22,6 +22,12 @@ static void clear(struct vcpu *v)
 	v->cr3_next = 0;
 }
 
+void roots_forget(struct vcpu *v)
+{
+	clear(v);
+	v->root_generation = 0;
+}
+
 // One root has been released.
 static void forget(struct vcpu *v, mpn_t gone)
 {

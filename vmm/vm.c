@@ -453,7 +453,7 @@ static void start_vcpu(struct vm *vm)
 	v->cache_generation = ~0ull;
 	v->machine_dr7 = 0;
 	v->gate.trust->lstar_tc = 0;
-	v->root_generation = ~0ull;
+	roots_forget(v);
 	v->gdt_pages.count = v->ldt_pages.count = 0;
 	reflect_forget(v);
 }

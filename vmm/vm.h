@@ -223,6 +223,7 @@ unsigned console_type(struct vm *vm, const u8 *bytes, unsigned n);
 void console_pass_input(struct vcpu *v);
 
 // roots.c: which CR3 loads the gate may do by itself, and whether INVLPG needs an exit
+void roots_forget(struct vcpu *v); // the shadow is a new one
 void roots_after_exit(struct vcpu *v);
 void roots_before_entry(struct vcpu *v);
 

@@ -145,6 +145,13 @@ enum status shadow_load(struct shadow *s, u64 guest_cr3, mpn_t *root)
 	return ST_OK;
 }
 
+mpn_t shadow_root(struct shadow *s, u64 guest_cr3)
+{
+	const struct table *t = table_find(s, (guest_cr3 & PTE_ADDR) >> PAGE_SHIFT, 4, false);
+
+	return t ? t->mpn : MPN_NONE;
+}
+
 bool shadow_slot_is_ours(u64 va)
 {
 	return is_canonical(va) && root_slot_is_ours(va_slot(va, 4));

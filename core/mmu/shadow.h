@@ -97,6 +97,8 @@ enum shadow_result shadow_fault(struct shadow *s, const struct mmu_mode *m, u64 
 
 // Root for the guest's cr3 (created when needed): the machine frame to load. The root is current until the next call.
 enum status shadow_load(struct shadow *s, u64 guest_cr3, mpn_t *root) MUST_CHECK;
+// Only looks: MPN_NONE if that CR3 has none.
+mpn_t shadow_root(struct shadow *s, u64 guest_cr3);
 // *generation changes when a root is released: addresses of roots kept elsewhere are void then, or if it changed by one that of
 // *last_gone alone.
 void shadow_roots_gone(const struct shadow *s, u64 *generation, mpn_t *last_gone);
