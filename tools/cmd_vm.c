@@ -8,6 +8,7 @@
 #include "tools/client.h"
 
 #define WAIT_POLL_US 200000
+#define GONE_POLLS 40 // for a socket that answers no more to be removed
 
 static bool call(struct client *c, const char *method, const char *arg)
 {
@@ -76,6 +77,17 @@ static bool shutdown_all(struct client *c)
 	return ok;
 }
 
+// A machine that answers no more is about to end, or is not there for another reason.
+static bool gone(const struct client *c)
+{
+	for (unsigned i = 0; i < GONE_POLLS; i++) {
+		if (access(c->socket, F_OK))
+			return true;
+		usleep(WAIT_POLL_US);
+	}
+	return false;
+}
+
 // The machine that has no VM left goes away; that is an end too.
 static bool wait_for_end(struct client *c, const char *name)
 {
@@ -85,7 +97,7 @@ static bool wait_for_end(struct client *c, const char *name)
 		int n = living(c, name);
 
 		if (n <= 0)
-			return n == 0 || access(c->socket, F_OK) != 0;
+			return n == 0 || gone(c);
 		usleep(WAIT_POLL_US);
 	}
 }
