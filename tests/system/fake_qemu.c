@@ -388,6 +388,7 @@ static void play(const char *scene)
 		many((unsigned)atoi(scene + 5));
 	if (!strcmp(scene, "heir")) {
 		control_vm_created(&control, "b", 2);
+		control_console_out(&control, "b", "here\n", 5);
 		serve();
 	}
 	if (!strcmp(scene, "no_vm")) // it stops and never ran what it was given

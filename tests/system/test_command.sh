@@ -263,12 +263,21 @@ if command -v script >/dev/null; then
 	has prompt/list '\* a ' out
 	has prompt/quit 'status=130' out
 	# Input goes to b, which has ended when more comes; c, which came then, does not get it.
+	: >heir.out
+	shows() { # TEXT: within 10 seconds
+		tries=0
+		while [ $tries -lt 100 ] && ! grep -aq "$1" heir.out; do
+			sleep 0.1
+			tries=$((tries + 1))
+		done
+	}
 	(
-		sleep 1.5
+		shows 'b. here'
 		printf '\035switch b\r1'
+		shows 'b gets 1'
 		sleep 1
 		printf '2'
-		sleep 1
+		shows 'b gets 2'
 		printf '\035quit\r'
 		sleep 1
 	) | FAKE_QEMU=heir script -qec "'$T' run a.xl" /dev/null >heir.out 2>&1

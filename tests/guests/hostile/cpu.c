@@ -301,7 +301,7 @@ static void port_out(u64 port)
 // Ports that end the VM on purpose, or that carry this report.
 static bool ending_port(unsigned p)
 {
-	return (p >= 0xf1 && p <= 0xf7) || (p >= 0x3f5 && p <= 0x3ff) || (p >= 0x5fd && p <= 0x620) ||
+	return (p >= 0xf1 && p <= 0xf7) || (p >= 0x502 && p <= 0x505) || (p >= 0x3f5 && p <= 0x3ff) || (p >= 0x5fd && p <= 0x620) ||
 	       (p >= 0x61 && p <= 0x64) || p == 0x92 || p == 0x8f || (p >= 0x90 && p <= 0x92) ||
 	       (p >= 0xcf5 && p <= 0xcff) || p == 0xb2 || p == 0xaf || p == 0xb1 || p == 0xb0 ||
 	       (p >= 0xb000 && p < 0xb100);
