@@ -463,6 +463,7 @@ void service_shutdown(void)
 {
 	snapshot_final();
 	com1_stop();
+	service_expire_uploads(~0ull); // what nobody will finish
 	integrity_end(vms_records() * vm_record_frames());
 	log_info("all VMs have ended");
 	outb(TZ_DEBUG_EXIT_PORT, 0);

@@ -80,13 +80,13 @@ void vm_end(struct vm *vm, enum vm_end how, u32 value, const char *fmt, ...)
 
 	if (vm->state == VM_ENDED)
 		return;
-	vm->state = VM_ENDED;
 	vm->end = how;
 	vm->end_value = value;
 	trace(VM, TRACE_VM_ENDED, vm->id, how, value, 0);
 	va_start(ap, fmt);
 	fmt_vsnprintf(vm->end_reason, sizeof(vm->end_reason), fmt, ap);
 	va_end(ap);
+	__atomic_store_n(&vm->state, VM_ENDED, __ATOMIC_RELEASE); // last: other CPUs look at how it ended
 	log_info("%s: %s: %s", vm->config.name, vm_end_name(how), vm->end_reason);
 }
 

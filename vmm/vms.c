@@ -23,10 +23,33 @@ struct vm *vms_next(const struct vm *vm)
 	return vm ? vm->next : first;
 }
 
+// What the VM file wants after an end; a command or a debug exit ends it for good, and so does a start that fails.
+static enum vm_action action_after(const struct vm *vm)
+{
+	if (vm->restarting || vm->killed)
+		return VM_DESTROY;
+	switch (vm->end) {
+	case END_POWER_OFF:
+		return vm->config.on_poweroff;
+	case END_RESET:
+		return vm->config.on_reboot;
+	case END_CRASH:
+		return vm->config.on_crash;
+	default:
+		return VM_DESTROY;
+	}
+}
+
+// It runs, or will in a moment: a restart is nothing that anybody but its kernel should see.
+static bool lives(const struct vm *vm)
+{
+	return __atomic_load_n(&vm->state, __ATOMIC_ACQUIRE) != VM_ENDED || (!vm->over && !vm->preserved && action_after(vm) == VM_RESTART);
+}
+
 struct vm *vm_find(const char *name)
 {
 	for (struct vm *vm = first; vm; vm = vm->next)
-		if ((vm->state != VM_ENDED || vm->preserved) && !strcmp(vm->config.name, name))
+		if ((lives(vm) || vm->preserved) && !strcmp(vm->config.name, name))
 			return vm;
 	return NULL;
 }
@@ -34,7 +57,7 @@ struct vm *vm_find(const char *name)
 struct vm *vms_input(void)
 {
 	for (struct vm *vm = first; vm; vm = vm->next)
-		if (vm->state != VM_ENDED)
+		if (lives(vm))
 			return vm;
 	return NULL;
 }
@@ -164,26 +187,9 @@ void vm_set_share(struct vm *vm, u32 weight, u32 cap)
 
 const char *vm_state_name(const struct vm *vm)
 {
-	if (vm->state == VM_ENDED)
+	if (!lives(vm))
 		return vm->end == END_CRASH ? "crashed" : vm->preserved ? "shutdown" : "ended";
 	return vm->paused ? "paused" : vm->vcpu.cpu.halted ? "blocked" : "running";
-}
-
-// What the VM file wants after an end; a command or a debug exit ends it for good, and so does a start that fails.
-static enum vm_action action_after(const struct vm *vm)
-{
-	if (vm->restarting)
-		return VM_DESTROY;
-	switch (vm->end) {
-	case END_POWER_OFF:
-		return vm->config.on_poweroff;
-	case END_RESET:
-		return vm->config.on_reboot;
-	case END_CRASH:
-		return vm->config.on_crash;
-	default:
-		return VM_DESTROY;
-	}
 }
 
 bool vms_all_over(void)
