@@ -12,7 +12,8 @@ void reserve_begin(struct vm *vm, u32 frames);
 void reserve_end(struct vm *vm); // its tables are freed
 u64 reserve_left(void); // frames that are free and set aside for nobody
 bool reserve_room(u64 frames);
-// MPN_NONE: none for this VM now. Beyond its reserve, and beyond what the hypervisor is to take of the machine, only what is needed.
+// MPN_NONE: none for this VM now. Beyond its reserve only of what is set aside for nobody; when the hypervisor has its part of the
+// machine (vm_hypervisor_part), only what is needed.
 mpn_t reserve_alloc(struct vm *vm, bool needed);
 void reserve_free(struct vm *vm, mpn_t mpn);
 
