@@ -21,6 +21,13 @@ not_ok() {
 	echo "not ok $1: $2"
 	echo "$1" >>failures # a variable would be lost in a pipeline
 }
+await() { # COMMAND...: until it succeeds, for 10 seconds at most
+	n=0
+	until "$@" || [ $n -ge 100 ]; do
+		sleep 0.1
+		n=$((n + 1))
+	done
+}
 # same NAME EXPECTED ACTUAL
 same() { if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1" "expected '$2', got '$3'"; fi; }
 # has NAME PATTERN FILE: a line matches
@@ -264,20 +271,13 @@ if command -v script >/dev/null; then
 	has prompt/quit 'status=130' out
 	# Input goes to b, which has ended when more comes; c, which came then, does not get it.
 	: >heir.out
-	shows() { # TEXT: within 10 seconds
-		tries=0
-		while [ $tries -lt 100 ] && ! grep -aq "$1" heir.out; do
-			sleep 0.1
-			tries=$((tries + 1))
-		done
-	}
 	(
-		shows 'b. here'
+		await grep -aq 'b. here' heir.out
 		printf '\035switch b\r1'
-		shows 'b gets 1'
+		await grep -aq 'b gets 1' heir.out
 		sleep 1
 		printf '2'
-		shows 'b gets 2'
+		await grep -aq 'b gets 2' heir.out
 		printf '\035quit\r'
 		sleep 1
 	) | FAKE_QEMU=heir script -qec "'$T' run a.xl" /dev/null >heir.out 2>&1
@@ -309,11 +309,7 @@ floods signal 143 '"$T" run a.xl >unread 2>err & sleep 1; kill $!; wait $!'
 floods signal-at-once 143 '"$T" run a.xl >unread 2>err & sleep 1; kill $!; sleep 1; kill $!; wait $!'
 FAKE_QEMU='flood 0' timeout -s KILL 40 "$T" run --control sock a.xl >unread 2>err </dev/null &
 pid=$!
-n=0
-while [ ! -S sock ] && [ $n -lt 100 ]; do
-	sleep 0.1
-	n=$((n + 1))
-done
+await test -S sock
 sleep 1
 timeout 10 "$B/rpc-client" sock >out 2>rpc.err <<'END'
 {"jsonrpc":"2.0","id":"my id","method":"info"}
@@ -370,11 +366,7 @@ fi
 
 FAKE_QEMU=serve "$T" run --control sock --timeout 60 a.xl >run.out 2>run.err </dev/null &
 pid=$!
-n=0
-while [ ! -S sock ] && [ $n -lt 100 ]; do
-	sleep 0.1
-	n=$((n + 1))
-done
+await test -S sock
 TRAPEZE_CONTROL=$W/sock
 export TRAPEZE_CONTROL
 status control/list 0 "$T" list
