@@ -17,5 +17,6 @@ guests: $(GUESTS)/$(1).elf
 endef
 $(eval $(call kernel_rule,fidelity,-mno-red-zone,elf_x86_64))
 $(eval $(call kernel_rule,reflect,-mno-red-zone,elf_x86_64))
+$(eval $(call kernel_rule,lives,-mno-red-zone,elf_x86_64))
 $(eval $(call kernel_rule,legacy,-m32,elf_i386))
 $(eval $(call kernel_rule,small,-mno-red-zone,elf_x86_64))

@@ -6,8 +6,8 @@
 KERNEL=$PWD/$B/guests/hostile/hostile.bz
 SEEDS=${SEEDS:-10000}
 
-hostile_vm() { # NAME COMMAND-LINE
-	printf 'name = "%s"\ntype = "hvm"\nkernel = "%s"\nmemory = 32\nextra = "%s"\n' "$1" "$KERNEL" "$2" >"$WORK/$1.cfg"
+hostile_vm() { # NAME COMMAND-LINE [LINE]
+	printf 'name = "%s"\ntype = "hvm"\nkernel = "%s"\nmemory = 32\nextra = "%s"\n%s\n' "$1" "$KERNEL" "$2" "${3:-}" >"$WORK/$1.cfg"
 	files+=("$WORK/$1.cfg")
 }
 
@@ -16,9 +16,9 @@ run() { # LOG SECONDS [OPTION...]
 	status=$?
 }
 
-sound() { # NAME LOG WANTED-STATUS
+sound() { # NAME LOG WANTED-STATUS [VMS-CHECKED]
 	equal "hostile: $1: exit status" "$status" "$3"
-	if grep -aq "integrity: ${#files[@]} VMs checked" "$2"; then ok "hostile: $1: image, gate, shadow tables and frames"; else not_ok "hostile: $1: image, gate, shadow tables and frames" "see $2"; fi
+	if grep -aq "integrity: ${4:-${#files[@]}} VMs checked.*frames free as before" "$2"; then ok "hostile: $1: image, gate, shadow tables and frames"; else not_ok "hostile: $1: image, gate, shadow tables and frames" "see $2"; fi
 	if grep -aq '^victim| ok victim' "$2"; then ok "hostile: $1: the other VM"; else not_ok "hostile: $1: the other VM" "see $2"; fi
 }
 
@@ -58,6 +58,35 @@ sound fatal "$log" 10
 for f in "${fatal[@]}"; do
 	if grep -aq "${f%%|*}: crash: .*${f#*|}" "$log"; then ok "hostile: ${f%%|*} ends its VM with a reason"; else not_ok "hostile: ${f%%|*} ends its VM with a reason" "see $log"; fi
 done
+
+# The same, each started again at its end, until all have died three times.
+log=$WORK/lives.log
+files=()
+for f in "${fatal[@]%%|*}"; do hostile_vm "$f" "case=$f" 'on_crash = "restart"'; done
+printf 'name = "lives"\ntype = "hvm"\nkernel = "%s"\nmemory = 16\non_crash = "restart"\n' "$PWD/$B/guests/lives.elf" >"$WORK/lives.cfg"
+files+=("$WORK/lives.cfg")
+hostile_vm victim case=victim 'cpu_weight = 2048'
+deaths() { grep -ac "$1: crash: " "$log"; }
+: >"$log"
+(
+	for i in $(seq 80); do
+		sleep 1
+		few=
+		for f in "${fatal[@]%%|*}" lives; do [ "$(deaths "$f")" -ge 3 ] || few=1; done
+		[ -z "$few" ] && grep -aq '^victim| end' "$log" && break
+	done
+	for f in "${fatal[@]%%|*}" lives; do "$B/trapeze" destroy --control "$socket" "$f"; done
+) >/dev/null 2>&1 &
+run "$log" 110 --control "$socket"
+sound lives "$log" 10 '[0-9]*' # one that is destroyed between two lives has no tables to check
+for f in "${fatal[@]}" "lives|triple fault"; do
+	n=$(deaths "${f%%|*}")
+	if [ "$n" -ge 3 ] && [ "$(grep -a "${f%%|*}: crash: " "$log" | grep -ac "${f#*|}")" = "$n" ]; then ok "hostile: ${f%%|*} in each of its lives"; else
+		not_ok "hostile: ${f%%|*} in each of its lives" "$n deaths, see $log"
+	fi
+done
+n=$(grep -ac '^lives| .*<' "$log")
+if [ "$n" -ge "$(deaths lives)" ]; then ok "hostile: lives: roots in each"; else not_ok "hostile: lives: roots in each" "$n, see $log"; fi
 
 if said=$(tests/system/hostile_seeds "$WORK/seeds" 0 "$SEEDS"); then
 	ok "hostile: random code"
