@@ -18,6 +18,7 @@
 #define TZ_VMS_MAX 64
 #define TZ_NAME_MAX 63 // bytes, without the NUL, as all below
 #define TZ_CMDLINE_MAX 4095
+#define TZ_PV_CMDLINE_MAX 1023 // Xen's
 #define TZ_FILE_NAME_MAX 31
 #define TZ_GROUP_MAX 31
 #define TZ_VMS_JSON_MAX (4u << 20)

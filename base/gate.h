@@ -50,6 +50,10 @@
 #define SEL_R1_SS 0xf019 // ring 1 data, RPL 1
 #define SEL_TSS 0xf020   // 16 bytes
 #define SEL_LDT 0xf030   // 16 bytes
+// Xen's flat segments of ring 3, in a paravirtual guest's.
+#define XEN_FLAT_CS32 0xe023
+#define XEN_FLAT_DS32 0xe02b
+#define XEN_FLAT_CS64 0xe033
 // What a SYSCALL that the gate does not serve reports as the CS and SS left: names for "ring 3", not in any table.
 #define SEL_R3_SS 0xf043
 #define SEL_R3_CS 0xf04b

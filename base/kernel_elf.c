@@ -2,7 +2,8 @@
 // ELF and multiboot headers of a kernel. The file is hostile: every offset and length is compared with what is left before it
 // is used, in 64 bits that cannot wrap because the file's own numbers are bounded first.
 #include "base/kernel_elf.h"
-#include "base/string.h"
+
+#include "base/elf.h"
 
 #define SEARCH_BYTES 8192u // the multiboot header lies within
 #define MB_MAGIC 0x1badb002u
@@ -15,13 +16,9 @@
 #define MB_ADDRESSES_END 32u
 
 #define EM_386 3
-#define EM_X86_64 62
 #define ET_EXEC 2
 #define ET_DYN 3
-#define PT_LOAD 1
-#define PT_NOTE 4
 #define NOTE_PHYS32_ENTRY 18 // XEN_ELFNOTE_PHYS32_ENTRY
-#define MAX_HEADERS 128u
 
 // Where the fields of either class lie.
 struct elf_layout {
@@ -32,23 +29,10 @@ struct elf_layout {
 static const struct elf_layout layout32 = {52, 24, 28, 42, 44, 4, 4, 12, 16, 20, 32};
 static const struct elf_layout layout64 = {64, 24, 32, 54, 56, 8, 8, 24, 32, 40, 56};
 
-static u64 le(const u8 *p, unsigned bytes)
-{
-	u64 v = 0;
-
-	memcpy(&v, p, bytes);
-	return v;
-}
-
 static bool fail(struct kernel_elf *k, const char *why)
 {
 	k->wrong = why;
 	return false;
-}
-
-static bool within(u64 offset, u64 bytes, u64 size)
-{
-	return offset <= size && bytes <= size - offset;
 }
 
 static bool is_elf(const u8 *image, u64 size)
@@ -60,7 +44,7 @@ static bool is_elf(const u8 *image, u64 size)
 static u64 find_multiboot(const u8 *image, u64 size)
 {
 	for (u64 at = 0; at + MB_HEADER <= MIN(size, (u64)SEARCH_BYTES); at += 4)
-		if (le(image + at, 4) == MB_MAGIC && (u32)(le(image + at, 4) + le(image + at + 4, 4) + le(image + at + 8, 4)) == 0)
+		if (elf_le(image + at, 4) == MB_MAGIC && (u32)(elf_le(image + at, 4) + elf_le(image + at + 4, 4) + elf_le(image + at + 8, 4)) == 0)
 			return at;
 	return size;
 }
@@ -76,9 +60,9 @@ static bool add_piece(struct kernel_elf *k, const struct kernel_piece *p, u64 si
 		return true;
 	if (p->file_bytes > p->mem_bytes)
 		return fail(k, "a segment is larger in the file than in memory");
-	if (!within(p->file_offset, p->file_bytes, size))
+	if (!elf_within(p->file_offset, p->file_bytes, size))
 		return fail(k, "a segment is cut short");
-	if (!within(p->gpa, p->mem_bytes, 4 * GIB))
+	if (!elf_within(p->gpa, p->mem_bytes, 4 * GIB))
 		return fail(k, "a segment lies above 4 GiB");
 	for (unsigned i = 0; i < k->pieces; i++)
 		if (p->gpa < k->piece[i].gpa + k->piece[i].mem_bytes && k->piece[i].gpa < p->gpa + p->mem_bytes)
@@ -109,12 +93,12 @@ static bool parse_addresses(struct kernel_elf *k, const u8 *image, u64 size, u64
 	struct kernel_piece p;
 	u64 header, load, load_end, bss_end;
 
-	if (!within(at, MB_ADDRESSES_END, size))
+	if (!elf_within(at, MB_ADDRESSES_END, size))
 		return fail(k, "the multiboot header is cut short");
-	header = le(image + at + 12, 4);
-	load = le(image + at + 16, 4);
-	load_end = le(image + at + 20, 4);
-	bss_end = le(image + at + 24, 4);
+	header = elf_le(image + at + 12, 4);
+	load = elf_le(image + at + 16, 4);
+	load_end = elf_le(image + at + 20, 4);
+	bss_end = elf_le(image + at + 24, 4);
 	if (load > header || header - load > at)
 		return fail(k, "multiboot header with impossible addresses");
 	p.file_offset = at - (header - load);
@@ -131,7 +115,7 @@ static bool parse_addresses(struct kernel_elf *k, const u8 *image, u64 size, u64
 			return fail(k, "multiboot header with impossible addresses");
 		p.mem_bytes = bss_end - load;
 	}
-	return add_piece(k, &p, size) && check_entry(k, le(image + at + 28, 4));
+	return add_piece(k, &p, size) && check_entry(k, elf_le(image + at + 28, 4));
 }
 
 // ---- ELF
@@ -155,16 +139,16 @@ static bool open_elf(struct kernel_elf *k, struct elf_file *f, const u8 *image, 
 		return fail(k, "ELF header cut short");
 	if ((image[4] != 1 && image[4] != 2) || image[5] != 1)
 		return fail(k, "ELF of an unknown class or byte order");
-	type = (unsigned)le(image + 16, 2);
-	machine = (unsigned)le(image + 18, 2);
+	type = (unsigned)elf_le(image + 16, 2);
+	machine = (unsigned)elf_le(image + 18, 2);
 	if (machine != EM_386 && machine != EM_X86_64)
 		return fail(k, "ELF for another processor");
 	if (type != ET_EXEC && type != ET_DYN)
 		return fail(k, "ELF that is no executable");
-	f->headers = le(image + f->l->phoff, f->l->word);
-	f->count = (unsigned)le(image + f->l->phnum, 2);
-	f->stride = (unsigned)le(image + f->l->phentsize, 2);
-	if (!f->count || f->count > MAX_HEADERS || f->stride < f->l->p_size || !within(f->headers, (u64)f->count * f->stride, size))
+	f->headers = elf_le(image + f->l->phoff, f->l->word);
+	f->count = (unsigned)elf_le(image + f->l->phnum, 2);
+	f->stride = (unsigned)elf_le(image + f->l->phentsize, 2);
+	if (!f->count || f->count > ELF_HEADERS_MAX || f->stride < f->l->p_size || !elf_within(f->headers, (u64)f->count * f->stride, size))
 		return fail(k, "ELF without usable program headers");
 	return true;
 }
@@ -180,10 +164,10 @@ static bool add_segments(struct kernel_elf *k, const struct elf_file *f)
 
 	for (unsigned i = 0; i < f->count; i++) {
 		const u8 *p = program_header(f, i);
-		struct kernel_piece piece = {le(p + l->p_offset, l->word), le(p + l->p_filesz, l->word), le(p + l->p_paddr, l->word),
-					     le(p + l->p_memsz, l->word)};
+		struct kernel_piece piece = {elf_le(p + l->p_offset, l->word), elf_le(p + l->p_filesz, l->word), elf_le(p + l->p_paddr, l->word),
+					     elf_le(p + l->p_memsz, l->word)};
 
-		if (le(p, 4) == PT_LOAD && !add_piece(k, &piece, f->size))
+		if (elf_le(p, 4) == PT_LOAD && !add_piece(k, &piece, f->size))
 			return false;
 	}
 	return true;
@@ -193,12 +177,12 @@ static bool add_segments(struct kernel_elf *k, const struct elf_file *f)
 static bool note_entry(const u8 *p, u64 left, u64 *entry)
 {
 	while (left >= 12) {
-		u64 name = ROUND_UP(le(p, 4), 4ull), desc = le(p + 4, 4), padded = ROUND_UP(desc, 4ull);
+		u64 name = ROUND_UP(elf_le(p, 4), 4ull), desc = elf_le(p + 4, 4), padded = ROUND_UP(desc, 4ull);
 
 		if (name > left - 12 || desc > left - 12 - name)
 			return false;
-		if (le(p + 8, 4) == NOTE_PHYS32_ENTRY && le(p, 4) == 4 && !memcmp(p + 12, "Xen", 4) && (desc == 4 || desc == 8)) {
-			*entry = le(p + 12 + name, (unsigned)desc);
+		if (elf_le(p + 8, 4) == NOTE_PHYS32_ENTRY && elf_le(p, 4) == 4 && !memcmp(p + 12, "Xen", 4) && (desc == 4 || desc == 8)) {
+			*entry = elf_le(p + 12 + name, (unsigned)desc);
 			return true;
 		}
 		if (padded > left - 12 - name)
@@ -215,9 +199,9 @@ static bool find_pvh(const struct elf_file *f, u64 *entry)
 
 	for (unsigned i = 0; i < f->count; i++) {
 		const u8 *p = program_header(f, i);
-		u64 offset = le(p + l->p_offset, l->word), bytes = le(p + l->p_filesz, l->word);
+		u64 offset = elf_le(p + l->p_offset, l->word), bytes = elf_le(p + l->p_filesz, l->word);
 
-		if (le(p, 4) == PT_NOTE && within(offset, bytes, f->size) && note_entry(f->image + offset, bytes, entry))
+		if (elf_le(p, 4) == PT_NOTE && elf_within(offset, bytes, f->size) && note_entry(f->image + offset, bytes, entry))
 			return true;
 	}
 	return false;
@@ -227,7 +211,7 @@ static bool find_pvh(const struct elf_file *f, u64 *entry)
 
 static bool check_multiboot(struct kernel_elf *k, const u8 *image, u64 at)
 {
-	u32 flags = (u32)le(image + at + 4, 4);
+	u32 flags = (u32)elf_le(image + at + 4, 4);
 
 	if (flags & MB_REQUIRED & ~(MB_ALIGN_MODULES | MB_MEMORY | MB_VIDEO))
 		return fail(k, "multiboot header that demands what is not known");
@@ -245,7 +229,7 @@ bool kernel_elf_parse(struct kernel_elf *k, const u8 *image, u64 size)
 	*k = (struct kernel_elf){.entered = KERNEL_PVH};
 	if (at < size && !check_multiboot(k, image, at))
 		return false;
-	if (at < size && (le(image + at + 4, 4) & MB_ADDRESSES))
+	if (at < size && (elf_le(image + at + 4, 4) & MB_ADDRESSES))
 		return parse_addresses(k, image, size, at);
 	if (!is_elf(image, size))
 		return fail(k, at < size ? "multiboot header without addresses in a file that is no ELF" : "no ELF");
@@ -254,7 +238,7 @@ bool kernel_elf_parse(struct kernel_elf *k, const u8 *image, u64 size)
 	if (find_pvh(&f, &entry) && (at == size || f.l == &layout64))
 		k->entered = KERNEL_PVH;
 	else if (at < size)
-		entry = le(image + f.l->entry, f.l->word);
+		entry = elf_le(image + f.l->entry, f.l->word);
 	else
 		return fail(k, "ELF with neither a multiboot header nor a PVH note");
 	return add_segments(k, &f) && check_entry(k, entry);

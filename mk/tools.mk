@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # build/trapeze, the host command; the same with sanitizers for its tests; and the stand-in for QEMU that they use.
-TOOL_C = $(wildcard tools/*.c) base/json.c base/xxh64.c base/kernel_elf.c
+TOOL_C = $(wildcard tools/*.c) base/json.c base/xxh64.c base/kernel_elf.c base/pv_image.c
 TOOL_FLAGS = $(STD) $(WARN) -D_GNU_SOURCE -O2 -g
 TOOL_SAN = $(STD) $(WARN) -D_GNU_SOURCE -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 # Decoders of what kernels are packed with (tools/unpack.c).

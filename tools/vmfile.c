@@ -14,6 +14,7 @@
 
 #include "abi/bundle.h"
 #include "tools/image.h"
+#include "tools/pvkernel.h"
 #include "tools/vmkeys.h"
 #include "tools/vmscan.h"
 
@@ -208,12 +209,12 @@ static bool get_type(struct reader *r)
 
 	if (!get_string(r, "type", &type))
 		return false;
-	if (!type || !strcmp(type, "hvm")) {
-		r->vm->type = "hvm";
+	if (!type || !strcmp(type, "hvm") || !strcmp(type, "pv")) {
+		r->vm->type = type && !strcmp(type, "pv") ? "pv" : "hvm"; // the file is forgotten
 		return true;
 	}
-	if (!strcmp(type, "pv") || !strcmp(type, "pvh"))
-		return wrong(r, "type", "\"%s\" is not supported by this version", type);
+	if (!strcmp(type, "pvh"))
+		return wrong(r, "type", "\"pvh\" is not supported by this version");
 	return wrong(r, "type", "'%.40s' is neither \"hvm\" nor \"pv\"", type);
 }
 
@@ -364,6 +365,29 @@ static bool get_blob(struct reader *r, const char *key, struct vm_blob *blob)
 	return true;
 }
 
+static bool too_little(struct reader *r, u64 need)
+{
+	return wrong(r, "memory", "%llu MiB are too little: kernel and ramdisk alone take %llu MiB", (unsigned long long)(r->vm->memory / MIB),
+		     (unsigned long long)((need + MIB - 1) / MIB));
+}
+
+static bool check_pv_kernel(struct reader *r)
+{
+	struct vm_file *vm = r->vm;
+	u64 need;
+	char *where = xprintf("%s:%u: kernel: %s", vm->path, key_line(r, "kernel"), vm->kernel.path);
+	bool ok = pv_kernel_prepare(where, &vm->kernel.data, &need);
+
+	free(where);
+	if (!ok)
+		return false;
+	if (strlen(vm->cmdline) > TZ_PV_CMDLINE_MAX)
+		return wrong(r, vmscan_find(&r->scan, "cmdline") ? "cmdline" : "extra", "longer than the %u bytes that a paravirtual kernel takes",
+			     TZ_PV_CMDLINE_MAX);
+	need += vm->ramdisk.data.len;
+	return need <= vm->memory || too_little(r, need);
+}
+
 static bool check_kernel(struct reader *r)
 {
 	struct vm_file *vm = r->vm;
@@ -379,10 +403,7 @@ static bool check_kernel(struct reader *r)
 	u64 file = img.kind == IMAGE_BZIMAGE ? vm->kernel.data.len : 0; // of an ELF file only the segments count
 	u64 need = MAX(MAX(img.run_bytes, file) + vm->ramdisk.data.len + 384 * KIB, img.run_end);
 
-	if (need > vm->memory)
-		return wrong(r, "memory", "%llu MiB are too little: kernel and ramdisk alone take %llu MiB",
-			     (unsigned long long)(vm->memory / MIB), (unsigned long long)((need + MIB - 1) / MIB));
-	return true;
+	return need <= vm->memory || too_little(r, need);
 }
 
 static bool read_values(struct reader *r, u64 machine_memory)
@@ -400,7 +421,8 @@ static bool read_values(struct reader *r, u64 machine_memory)
 		return false;
 	if (!vm->kernel.path)
 		return wrong(r, "kernel", "missing");
-	return get_blob(r, "ramdisk", &vm->ramdisk) && check_kernel(r);
+	return get_blob(r, "ramdisk", &vm->ramdisk) &&
+	       (strcmp(vm->type, "pv") ? check_kernel(r) : check_pv_kernel(r));
 }
 
 bool vm_file_load(struct vm_file *vm, const char *path, u64 machine_memory)

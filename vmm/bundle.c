@@ -206,8 +206,6 @@ const char *vm_config_unsupported(const struct vm_config *vm)
 {
 	if (vm->vcpus > 1)
 		return "more than one virtual CPU is not supported by this version";
-	if (vm->type != VM_HVM)
-		return "type \"pv\" is not supported by this version";
 	return NULL;
 }
 

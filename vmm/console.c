@@ -4,6 +4,7 @@
 #include "vmm/vm.h"
 
 #include "machine/irq/time.h"
+#include "vmm/pv.h"
 
 static void offer(struct vcpu *v)
 {
@@ -57,7 +58,8 @@ void console_pass_input(struct vcpu *v)
 
 	while (tail != head) {
 		u32 at = tail % CONSOLE_INPUT, n = MIN(head - tail, CONSOLE_INPUT - at);
-		unsigned taken = platform_console_input(&v->vm->platform, time_ns(), in->bytes + at, n);
+		unsigned taken = v->vm->pv ? pv_console_input(&v->vm->pv->guest, in->bytes + at, n)
+					   : platform_console_input(&v->vm->platform, time_ns(), in->bytes + at, n);
 
 		tail += taken;
 		if (taken < n)

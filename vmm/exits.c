@@ -19,6 +19,7 @@ static const char *const reason_names[EXIT_REASONS] = {
 	[EXIT_LINK] = "link",			   [EXIT_INDIRECT] = "indirect",
 	[EXIT_EMULATE] = "emulate",		   [EXIT_PENDING] = "event_check",
 	[EXIT_SYSCALL] = "syscall",		   [EXIT_GATE_FAULT] = "gate_fault",
+	[EXIT_HYPERCALL] = "hypercall",
 };
 
 const char *exit_reason_name(enum exit_reason r)
@@ -27,7 +28,7 @@ const char *exit_reason_name(enum exit_reason r)
 }
 
 // The mnemonic is that of the emulation just done.
-static void count_site(struct vcpu *v, enum exit_reason reason, u64 rip)
+void exit_count_site(struct vcpu *v, enum exit_reason reason, u64 rip)
 {
 	u16 mnemonic = reason == EXIT_EMULATE || reason == EXIT_PAGE_WRITE || reason == EXIT_MMIO ? v->emul.mnemonic : 0;
 	struct hot_site *h = &v->hot[(rip ^ rip >> 10 ^ reason * 77) % HOT_SITES];
@@ -41,7 +42,7 @@ static void count_site(struct vcpu *v, enum exit_reason reason, u64 rip)
 	}
 }
 
-static void exit_is(struct vcpu *v, enum exit_reason reason)
+void exit_is(struct vcpu *v, enum exit_reason reason)
 {
 	v->exits[reason].count++;
 	v->last_exit = reason;
@@ -146,7 +147,7 @@ static void page_fault(struct vcpu *v)
 	case SHADOW_INJECT:
 		exit_is(v, EXIT_PAGE_FAULT_GUEST);
 		regs_from_machine(v, true);
-		count_site(v, EXIT_PAGE_FAULT_GUEST, v->cpu.rip);
+		exit_count_site(v, EXIT_PAGE_FAULT_GUEST, v->cpu.rip);
 		trace(MMU, TRACE_MMU_GUEST, va, fault.error, v->cpu.rip, 0);
 		if (saved_rpl(v) == 3)
 			reflect_refresh(v);
@@ -172,7 +173,7 @@ static void page_fault(struct vcpu *v)
 			vcpu_inject(v, &fault, false, false);
 		else if (shadow_slot_is_ours(va) || !unprotect(v, w.gpa))
 			vm_end(v->vm, END_CRASH, 0, "cannot emulate the access at %lx to %lx", rip, va);
-		count_site(v, why, rip);
+		exit_count_site(v, why, rip);
 		return;
 	}
 	case SHADOW_NOMEM:
@@ -215,7 +216,7 @@ static void translated_exit(struct vcpu *v)
 		v->callouts++;
 		p->counter[0] -= x.counted;
 		vcpu_emulate(v);
-		count_site(v, EXIT_EMULATE, x.guest_rip);
+		exit_count_site(v, EXIT_EMULATE, x.guest_rip);
 		break;
 	case BT_EXIT_PENDING:
 		exit_is(v, EXIT_PENDING);
@@ -239,7 +240,7 @@ static void exception(struct vcpu *v)
 		return;
 	}
 	regs_from_machine(v, true);
-	count_site(v, EXIT_EXCEPTION, v->cpu.rip);
+	exit_count_site(v, EXIT_EXCEPTION, v->cpu.rip);
 	if (vector == VEC_GP || (vector == VEC_UD && cpu_cpl(&v->cpu) == 0)) {
 		bool done;
 
@@ -315,12 +316,12 @@ static void gate_fault(struct vcpu *v)
 	       p->vector & 0xff, p->error, p->scratch[2], p->scratch[3], p->cr2, p->rip, p->ss, p->rsp);
 }
 
-static bool is_machine_interrupt(u64 vector)
+bool exit_is_machine_interrupt(u64 vector)
 {
 	return vector == VEC_NMI || vector == VEC_MC || (vector >= 0x20 && vector < 0x100 && vector != GATE_EXIT_VECTOR);
 }
 
-static void machine_interrupt(struct vcpu *v, u64 vector)
+void exit_machine_interrupt(struct vcpu *v, u64 vector)
 {
 	struct trap_frame f = {.vector = vector};
 
@@ -351,17 +352,17 @@ void vcpu_handle_exit(struct vcpu *v)
 		vm_end(v->vm, END_CRASH, 0, "%s at %lx, CS %lx",
 		       v->gate.page->rflags & RFL_VM ? "virtual-8086 code in long mode was run" : "untranslated kernel code was run", rip,
 		       v->gate.page->cs);
-		if (is_machine_interrupt(vector))
-			machine_interrupt(v, vector);
+		if (exit_is_machine_interrupt(vector))
+			exit_machine_interrupt(v, vector);
 		return;
 	}
 	if (vector == VEC_PF) {
 		page_fault(v);
 	} else if (vector == GATE_EXIT_VECTOR && saved_rpl(v) == 1) {
 		translated_exit(v);
-	} else if (is_machine_interrupt(vector)) {
+	} else if (exit_is_machine_interrupt(vector)) {
 		exit_is(v, EXIT_INTERRUPT);
-		machine_interrupt(v, vector);
+		exit_machine_interrupt(v, vector);
 		v->resume_raw = true;
 	} else if (vector == GATE_SYSCALL_EXIT) {
 		syscall_exit(v);
@@ -373,6 +374,6 @@ void vcpu_handle_exit(struct vcpu *v)
 	trace(EXIT, v->last_exit, v->last_exit == EXIT_INTERRUPT || v->in_machine ? rip : v->cpu.rip, cr2, error,
 	      tsc_to_ns(rdtsc() - v->exit_tsc));
 	// A store to a page table in between may well have taken away what the fault before it filled in.
-	if (v->last_exit != EXIT_PAGE_FAULT_HIDDEN && !is_machine_interrupt(vector))
+	if (v->last_exit != EXIT_PAGE_FAULT_HIDDEN && !exit_is_machine_interrupt(vector))
 		v->same_fault_count = 0;
 }

@@ -84,7 +84,8 @@ void restart_boot(struct vm *vm)
 	char error[160];
 
 	keep(vm);
-	shadow_destroy(vm->shadow);
+	if (vm->shadow)
+		shadow_destroy(vm->shadow);
 	vm->shadow = NULL;
 	if (vm_boot(vm, error, sizeof(error)))
 		vm->restarting = false;

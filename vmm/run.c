@@ -11,6 +11,7 @@
 #include "machine/irq/time.h"
 #include "vmm/check.h"
 #include "vmm/lockstep.h"
+#include "vmm/pv.h"
 #include "vmm/sched.h"
 #include "vmm/service.h"
 
@@ -74,12 +75,23 @@ static void deliver(struct vcpu *v, u64 now)
 	page->pending = platform_interrupt_pending(&v->vm->platform);
 }
 
+u64 vcpu_next_event(const struct vcpu *v, u64 now)
+{
+	return v->vm->pv ? pv_next_event(v) : platform_next_event(&v->vm->platform, now);
+}
+
+void vcpu_console_due(struct vcpu *v, u64 now)
+{
+	if (v->vm->console_used && now - v->vm->console_since >= CONSOLE_DELAY_NS)
+		vm_console_flush(v->vm);
+}
+
 // Programming the timer costs an access to the LAPIC: only when the machine's would fire too late. One that fires too early
 // is armed again then.
-static void arm_timer(struct vcpu *v, u64 now)
+void vcpu_arm_timer(struct vcpu *v, u64 now)
 {
 	u64 period = v->vm->console_used ? CONSOLE_DELAY_NS : SERVICE_PERIOD_NS;
-	u64 next = MIN(platform_next_event(&v->vm->platform, now), sched_ask_again());
+	u64 next = MIN(vcpu_next_event(v, now), sched_ask_again());
 
 	next = MIN(MAX(next, now), now + period);
 	if (v->armed_ns > now && v->armed_ns <= next)
@@ -90,7 +102,7 @@ static void arm_timer(struct vcpu *v, u64 now)
 }
 
 // The first CPU has the control channel. Input interrupts it; looking costs port accesses, so not at every exit.
-static void service(u64 now)
+void vcpu_service(u64 now)
 {
 	static u64 last_ns;
 
@@ -100,7 +112,7 @@ static void service(u64 now)
 	service_poll();
 }
 
-static void leave(struct vcpu *v, enum vcpu_leave why)
+void vcpu_leave(struct vcpu *v, enum vcpu_leave why)
 {
 	vm_console_flush(v->vm);
 	v->leave = why;
@@ -110,19 +122,19 @@ static void leave(struct vcpu *v, enum vcpu_leave why)
 }
 
 // What another CPU wants of this vCPU. False: it does not go on.
-static bool requests(struct vcpu *v, u64 now)
+bool vcpu_requests(struct vcpu *v, u64 now)
 {
 	struct vm *vm = v->vm;
 
 	v->requests = false;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (vm->power_button)
+	if (vm->power_button && !vm->pv)
 		platform_power_button(&vm->platform, now);
 	vm->power_button = false;
 	if (vm->killed)
 		vm_end(vm, END_DESTROYED, 0, "destroyed by command");
 	else if (vm->paused)
-		leave(v, LEAVE_PAUSED);
+		vcpu_leave(v, LEAVE_PAUSED);
 	return vm->state != VM_ENDED && !v->leaving;
 }
 
@@ -150,28 +162,27 @@ static void attend(struct vcpu *v)
 
 	v->attention = false;
 	lockstep_drop(v); // devices may write memory
-	service(now);
-	if (unlikely(v->requests) && !requests(v, now))
+	vcpu_service(now);
+	if (unlikely(v->requests) && !vcpu_requests(v, now))
 		return;
 	platform_take_eoi(p);
 	console_pass_input(v);
 	devices_advance(v, now);
 	if (v->cpu.halted && !(platform_interrupt_pending(p) && (v->cpu.rflags & RFL_IF)) && !nmi_due(v)) {
-		leave(v, LEAVE_HALTED);
+		vcpu_leave(v, LEAVE_HALTED);
 		return;
 	}
 	if (sched_turn_ended(v, now)) {
-		leave(v, LEAVE_TURN);
+		vcpu_leave(v, LEAVE_TURN);
 		return;
 	}
 	if (woken || !lockstep_holds_interrupts(v))
 		deliver(v, now);
 	platform_offer_eoi(p);
 	console_state(v);
-	if (v->vm->console_used && now - v->vm->console_since >= CONSOLE_DELAY_NS)
-		vm_console_flush(v->vm);
+	vcpu_console_due(v, now);
 	renew_translations(v);
-	arm_timer(v, now);
+	vcpu_arm_timer(v, now);
 }
 
 // An interrupt waited for IF, and IF is set.
@@ -291,6 +302,10 @@ void vcpu_run(struct vcpu *v)
 	v->attention = true;
 	v->leaving = false;
 	v->armed_ns = 0; // the machine's timer may have been the idle loop's meanwhile, and be spent
+	if (vm->pv) {
+		pv_run(v);
+		return;
+	}
 	platform_stolen(&vm->platform, v->entity.ready_ns); // fixed while this CPU runs it
 	while (vm->state != VM_ENDED) {
 		if (v->attention || v->cpu.halted || interrupt_due(v)) {

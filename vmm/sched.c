@@ -163,7 +163,7 @@ static void leave(struct vcpu *v)
 	if (pause)
 		vcpu_unload(v);
 	now = time_ns();
-	wake = platform_next_event(&v->vm->platform, now);
+	wake = vcpu_next_event(v, now);
 	spin_lock(&lock);
 	if (pause) {
 		v->entity.held = false;

@@ -19,6 +19,7 @@
 #include "vmm/knobs.h"
 #include "vmm/lives.h"
 #include "vmm/lockstep.h"
+#include "vmm/pv.h"
 #include "vmm/reserve.h"
 #include "vmm/service.h"
 
@@ -99,10 +100,8 @@ void vm_console_flush(struct vm *vm)
 	vm->console_used = 0;
 }
 
-static void console_out(void *ctx, const u8 *bytes, unsigned n)
+void vm_console_put(struct vm *vm, const u8 *bytes, unsigned n)
 {
-	struct vm *vm = ctx;
-
 	for (unsigned i = 0; i < n; i++) {
 		if (!vm->console_used)
 			vm->console_since = time_ns();
@@ -110,6 +109,11 @@ static void console_out(void *ctx, const u8 *bytes, unsigned n)
 		if (vm->console_used == CONSOLE_BATCH)
 			vm_console_flush(vm);
 	}
+}
+
+static void console_out(void *ctx, const u8 *bytes, unsigned n)
+{
+	vm_console_put(ctx, bytes, n);
 }
 
 static void power_off(void *ctx)
@@ -155,7 +159,7 @@ static const struct platform_ports platform_ports = {
 
 // ---- memory
 
-static bool fill_p2m(struct vm *vm, u64 base, u64 bytes)
+bool vm_fill_p2m(struct vm *vm, u64 base, u64 bytes)
 {
 	for (u64 i = 0; i < bytes >> PAGE_SHIFT; i++) {
 		mpn_t mpn = frame_alloc();
@@ -169,7 +173,7 @@ static bool fill_p2m(struct vm *vm, u64 base, u64 bytes)
 	return true;
 }
 
-static void *take(struct vm *vm, size_t bytes)
+void *vm_take(struct vm *vm, size_t bytes)
 {
 	u64 n = ROUND_UP(bytes, PAGE_SIZE) >> PAGE_SHIFT;
 	mpn_t mpn = reserve_room(n) ? frames_alloc(n, 0) : MPN_NONE;
@@ -193,13 +197,13 @@ static bool create_memory(struct vm *vm)
 	vm->ppn_limit = (high ? HIGH_RAM_BASE + high : vm->low_bytes) >> PAGE_SHIFT;
 	if (!reserve_room((ROUND_UP(vm->ppn_limit * sizeof(mpn_t), PAGE_SIZE) + vm->ram_bytes) >> PAGE_SHIFT))
 		return false;
-	vm->p2m = take(vm, vm->ppn_limit * sizeof(mpn_t));
+	vm->p2m = vm_take(vm, vm->ppn_limit * sizeof(mpn_t));
 	if (!vm->p2m)
 		return false;
 	for (ppn_t p = 0; p < vm->ppn_limit; p++)
 		vm->p2m[p] = MPN_NONE;
-	return fill_p2m(vm, 0, 0xa0000) && fill_p2m(vm, VGA_TEXT, VGA_TEXT_BYTES) && fill_p2m(vm, 0xc0000, vm->low_bytes - 0xc0000) &&
-	       fill_p2m(vm, HIGH_RAM_BASE, high);
+	return vm_fill_p2m(vm, 0, 0xa0000) && vm_fill_p2m(vm, VGA_TEXT, VGA_TEXT_BYTES) && vm_fill_p2m(vm, 0xc0000, vm->low_bytes - 0xc0000) &&
+	       vm_fill_p2m(vm, HIGH_RAM_BASE, high);
 }
 
 // Frames that a VM's shadow tables (two each) have in any case: what it takes to boot, and its memory mapped once.
@@ -217,9 +221,9 @@ static bool take_shadow(struct vm *vm)
 	vm->shadow_table_limit = (u32)MIN(MAX(vm->ram_bytes / PAGE_SIZE / 128, 2048ull), 16384ull);
 	reserve_begin(vm, shadow_reserve(vm));
 	vm->shadow_memory_size = shadow_memory_needed(vm->ppn_limit, vm->shadow_table_limit);
-	vm->shadow_memory = take(vm, vm->shadow_memory_size);
+	vm->shadow_memory = vm_take(vm, vm->shadow_memory_size);
 	if (vmm_knobs.stress)
-		vm->stress = take(vm, shadow_stress_size());
+		vm->stress = vm_take(vm, shadow_stress_size());
 	return vm->shadow_memory && (vm->stress || !vmm_knobs.stress);
 }
 
@@ -260,10 +264,10 @@ static bool start_shadow(struct vm *vm)
 
 #define GATE_FRAMES 128ull // at most
 
-static bool create_gate(struct vm *vm)
+bool vm_create_gate(struct vm *vm, const struct gate_cache *cache)
 {
 	struct gate *g = &vm->vcpu.gate;
-	enum status st = reserve_room(GATE_FRAMES) ? gate_create(g, &vm->cache) : ST_NOMEM;
+	enum status st = reserve_room(GATE_FRAMES) ? gate_create(g, cache) : ST_NOMEM;
 
 	vm->frames_held += g->frames;
 	vm->overhead_bytes += g->frames << PAGE_SHIFT;
@@ -294,15 +298,15 @@ static bool create_cache(struct vm *vm)
 {
 	struct gate_cache *c = &vm->cache;
 	const struct cache_size *size = choose_cache();
-	void *code = take(vm, size->code), *links = take(vm, size->links), *ibtc = take(vm, IBTC_ENTRIES * 8);
+	void *code = vm_take(vm, size->code), *links = vm_take(vm, size->links), *ibtc = vm_take(vm, IBTC_ENTRIES * 8);
 
 	if (!code || !links || !ibtc)
 		return false;
 	*c = (struct gate_cache){ptr_mpn(code), ptr_mpn(links), ptr_mpn(ibtc), size->code >> PAGE_SHIFT,
 				 size->links >> PAGE_SHIFT};
 	vm->translator_memory_size = size->meta;
-	vm->translator_memory = take(vm, size->meta);
-	return vm->translator_memory && create_gate(vm);
+	vm->translator_memory = vm_take(vm, size->meta);
+	return vm->translator_memory && vm_create_gate(vm, c);
 }
 
 static bool start_translator(struct vm *vm)
@@ -461,6 +465,8 @@ static void start_vcpu(struct vm *vm)
 bool vm_boot(struct vm *vm, char *error, size_t error_size)
 {
 	start_vcpu(vm);
+	if (vm->pv)
+		return pv_vm_boot(vm, error, error_size);
 	if (!start_shadow(vm) || !start_translator(vm)) {
 		fmt_snprintf(error, error_size, "not enough memory for the shadow page tables or the translator");
 		return false;
@@ -477,15 +483,22 @@ bool vm_boot(struct vm *vm, char *error, size_t error_size)
 
 #define VM_FRAMES (ROUND_UP(sizeof(struct vm), PAGE_SIZE) >> PAGE_SHIFT)
 
+void vm_too_large(const struct vm *vm, u64 frames_left, char *error, size_t size)
+{
+	fmt_snprintf(error, size,
+		     "not enough machine memory: %lu MiB and what the hypervisor needs for them do not fit in the %lu MiB that are left",
+		     (unsigned long)(vm->config.memory / MIB), (unsigned long)(frames_left * PAGE_SIZE / MIB));
+}
+
 static bool create(struct vm *vm, char *error, size_t error_size)
 {
 	u64 left = reserve_left();
 
-	if (!create_memory(vm) || !take_shadow(vm) || !create_cache(vm) || !reserve_room(0)) {
-		fmt_snprintf(
-			error, error_size,
-			"not enough machine memory: %lu MiB and what the hypervisor needs for them do not fit in the %lu MiB that are left",
-			(unsigned long)(vm->config.memory / MIB), (unsigned long)(left * PAGE_SIZE / MIB));
+	if (vm->config.type == VM_PV) {
+		if (!pv_vm_create(vm, error, error_size))
+			return false;
+	} else if (!create_memory(vm) || !take_shadow(vm) || !create_cache(vm) || !reserve_room(0)) {
+		vm_too_large(vm, left, error, error_size);
 		return false;
 	}
 	trace(MEMORY, TRACE_MEMORY_TAKEN, vm->ram_bytes, vm->overhead_bytes, 0, 0);
@@ -542,15 +555,19 @@ void vm_keep_bundle(struct vm *vm, const struct bundle *bundle)
 
 // ---- the end
 
+void vm_drop_page(struct vm *vm, ppn_t ppn)
+{
+	frame_free(vm->p2m[ppn]);
+	vm->p2m[ppn] = MPN_NONE;
+	vm->frames_held--;
+	__atomic_sub_fetch(&guests_bytes, PAGE_SIZE, __ATOMIC_RELAXED);
+}
+
 static void free_ram(struct vm *vm)
 {
-	for (ppn_t p = 0; vm->p2m && p < vm->ppn_limit; p++) {
-		if (vm->p2m[p] == MPN_NONE)
-			continue;
-		frame_free(vm->p2m[p]);
-		vm->frames_held--;
-		__atomic_sub_fetch(&guests_bytes, PAGE_SIZE, __ATOMIC_RELAXED);
-	}
+	for (ppn_t p = 0; vm->p2m && p < vm->ppn_limit; p++)
+		if (vm->p2m[p] != MPN_NONE)
+			vm_drop_page(vm, p);
 	vm->p2m = NULL;
 	vm->ppn_limit = 0;
 }
@@ -561,6 +578,7 @@ void vm_free(struct vm *vm)
 	integrity_vm(vm);
 	lives_end(vm);
 	reserve_end(vm);
+	pv_vm_free(vm);
 	free_ram(vm);
 	vm->frames_held -= vm->vcpu.gate.frames;
 	gate_destroy(&vm->vcpu.gate);

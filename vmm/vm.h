@@ -31,6 +31,7 @@ enum exit_reason {
 	EXIT_PENDING,
 	EXIT_SYSCALL,
 	EXIT_GATE_FAULT,
+	EXIT_HYPERCALL,
 	EXIT_REASONS,
 };
 
@@ -149,6 +150,7 @@ struct vm {
 	unsigned blocks;
 	u64 frames_held; // of every kind
 
+	struct pv_vm *pv; // pv.h; NULL: an unmodified guest, and then the next ones are there
 	struct shadow *shadow;
 	u32 shadow_tables, shadow_table_limit;
 	u32 reserve; // reserve.h
@@ -193,6 +195,14 @@ unsigned vm_record_frames(void); // what is kept of a VM that has been freed
 void vm_end(struct vm *vm, enum vm_end how, u32 value, const char *fmt, ...) PRINTF(4, 5);
 void vm_console_flush(struct vm *vm);
 const char *vm_end_name(enum vm_end how);
+
+// Parts of a VM's creation, for pv_create.c. What they take is given back by vm_free().
+void *vm_take(struct vm *vm, size_t bytes); // whole frames, zeroed; NULL: none left
+bool vm_fill_p2m(struct vm *vm, u64 base, u64 bytes); // frames for pages that have none
+void vm_drop_page(struct vm *vm, ppn_t ppn);
+bool vm_create_gate(struct vm *vm, const struct gate_cache *cache);
+void vm_too_large(const struct vm *vm, u64 frames_left, char *error, size_t size);
+void vm_console_put(struct vm *vm, const u8 *bytes, unsigned n);
 
 // gmem.c: guest-physical and guest-linear memory. The one helper by which the hypervisor writes guest memory.
 bool gpa_read(struct vm *vm, u64 gpa, void *buf, unsigned len);
@@ -263,5 +273,18 @@ const char *exit_reason_name(enum exit_reason r);
 
 // run.c: until the VM has ended, or for the reason in v->leave. The vCPU is loaded (switch.c).
 void vcpu_run(struct vcpu *v);
+// Parts of the loop that both kinds of guests have.
+u64 vcpu_next_event(const struct vcpu *v, u64 now); // when its devices or timers want the CPU
+void vcpu_service(u64 now);
+void vcpu_arm_timer(struct vcpu *v, u64 now);
+void vcpu_leave(struct vcpu *v, enum vcpu_leave why);
+bool vcpu_requests(struct vcpu *v, u64 now); // false: it does not go on
+void vcpu_console_due(struct vcpu *v, u64 now);
+
+// exits.c
+bool exit_is_machine_interrupt(u64 vector);
+void exit_machine_interrupt(struct vcpu *v, u64 vector);
+void exit_is(struct vcpu *v, enum exit_reason reason);
+void exit_count_site(struct vcpu *v, enum exit_reason reason, u64 rip);
 
 #endif

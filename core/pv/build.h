@@ -13,7 +13,7 @@
 #define CORE_PV_BUILD_H
 
 #include "base/status.h"
-#include "core/pv/image.h"
+#include "base/pv_image.h"
 
 #define PV_BUILD_ERROR 160
 

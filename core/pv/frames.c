@@ -103,8 +103,11 @@ static void put_type(struct pv_frames *f, struct pv_frame *fr)
 {
 	assert(fr->uses && fr->refs >= fr->uses);
 	fr->refs--;
-	if (!--fr->uses)
-		wait(f, fr);
+	if (--fr->uses)
+		return;
+	if (fr->type == PV_L4 && f->ports->root_gone)
+		f->ports->root_gone(f->ctx, ppn_of(f, fr));
+	wait(f, fr);
 }
 
 void pv_put_type(struct pv_frames *f, mpn_t mpn)

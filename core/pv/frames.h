@@ -39,6 +39,8 @@ struct pv_ports {
 	mpn_t (*mpn)(void *ctx, ppn_t ppn); // of a page that is there, MPN_NONE
 	// An entry of a valid level-4 table has changed: roots made of it follow. May be NULL.
 	void (*root_changed)(void *ctx, ppn_t table, unsigned slot, u64 entry);
+	// A level-4 table is one no more. May be NULL.
+	void (*root_gone)(void *ctx, ppn_t table);
 	// What a page of descriptors says is fit for use. May be NULL: none is.
 	bool (*descriptors)(void *ctx, const u64 *entries);
 };

@@ -163,6 +163,12 @@ static void fill_own_descriptors(u64 *gdt)
 	system_descriptor(&gdt[SEL_TSS / 8], GATE_TSS, 0x67, DESC_TYPE_TSS);
 }
 
+static bool map_cache(struct gate *g, const struct gate_cache *c)
+{
+	return map_run(g, GATE_TC, c->code, c->code_pages, RIGHTS_TEXT) && map_run(g, GATE_LINKS, c->links, c->link_pages, RIGHTS_RO) &&
+	       map_run(g, GATE_IBTC, c->ibtc, IBTC_ENTRIES * 8 / PAGE_SIZE, RIGHTS_RO);
+}
+
 enum status gate_create(struct gate *g, const struct gate_cache *cache)
 {
 	size_t text = (size_t)(gate_text_end - gate_text_start);
@@ -180,9 +186,7 @@ enum status gate_create(struct gate *g, const struct gate_cache *cache)
 	g->page = map_new(g, GATE_VCPU, 1, RIGHTS_RW);
 	if (!g->text || !g->idt || !g->tss || !g->trust || !g->gdt || !g->ldt || !g->page ||
 	    !map_new(g, GATE_STACK, 1, RIGHTS_RW) || !map_new(g, GATE_IST, GATE_IST_COUNT, RIGHTS_RW) ||
-	    !map_run(g, GATE_TC, cache->code, cache->code_pages, RIGHTS_TEXT) ||
-	    !map_run(g, GATE_LINKS, cache->links, cache->link_pages, RIGHTS_RO) ||
-	    !map_run(g, GATE_IBTC, cache->ibtc, IBTC_ENTRIES * 8 / PAGE_SIZE, RIGHTS_RO))
+	    (cache && !map_cache(g, cache)))
 		return ST_NOMEM;
 	assert(text <= 16 * PAGE_SIZE);
 	memcpy(g->text, gate_text_start, text);
@@ -280,6 +284,17 @@ void gate_set_gdt(struct gate *g, unsigned index, u64 raw)
 void gate_clear_gdt(struct gate *g)
 {
 	memset(g->gdt, 0, OUR_FIRST_INDEX * 8);
+}
+
+#define FLAT_CODE32 0x00cffb000000ffffull
+#define FLAT_DATA32 0x00cff3000000ffffull
+#define FLAT_CODE64 0x00affb000000ffffull
+
+void gate_set_flat_user(struct gate *g)
+{
+	g->gdt[XEN_FLAT_CS32 / 8] = FLAT_CODE32;
+	g->gdt[XEN_FLAT_DS32 / 8] = FLAT_DATA32;
+	g->gdt[XEN_FLAT_CS64 / 8] = FLAT_CODE64;
 }
 
 void gate_load_ldt(struct gate *g, unsigned entries)

@@ -26,7 +26,7 @@ struct gate {
 	u64 frames;               // taken for all of it
 };
 
-// On failure as well, gate_destroy() gives back what was taken. The cache's frames stay the caller's.
+// On failure as well, gate_destroy() gives back what was taken. The cache's frames stay the caller's; NULL: there is no translated code.
 enum status gate_create(struct gate *g, const struct gate_cache *cache) MUST_CHECK;
 void gate_destroy(struct gate *g);
 
@@ -42,6 +42,8 @@ u64 gate_filter_descriptor(u64 raw);
 // Sets the filtered entry `index` of the GDT in use; our own (from 0xe00 selectors up) are refused silently.
 void gate_set_gdt(struct gate *g, unsigned index, u64 raw);
 void gate_clear_gdt(struct gate *g);
+// The flat ring-3 segments that Xen's PV interface promises beside the guest's own (FLAT_RING3_CS32, DS32, CS64).
+void gate_set_flat_user(struct gate *g);
 // Guest's LDT: n entries are in g->ldt already filtered; 0: none.
 void gate_load_ldt(struct gate *g, unsigned entries);
 

@@ -21,7 +21,7 @@ static u64 page[PAGES][512] __attribute__((aligned(4096)));
 static struct pv_frame frame[PAGES];
 static struct pv_count held[PAGES]; // by the test
 static struct pv_frames f;
-static u64 roots_changed;
+static u64 roots_changed, roots_gone;
 static char said[200];
 
 // Frames are not where pages are: 5 apart, from the top down.
@@ -57,14 +57,21 @@ static bool descriptors(void *ctx, const u64 *entry)
 	return entry[0] == 0;
 }
 
-static const struct pv_ports ports = {map, to_ppn, to_mpn, root_changed, descriptors};
+// A level-4 table without uses holds nothing to run on any more.
+static void root_gone(void *ctx, ppn_t table)
+{
+	assert_int_equal(frame[table].uses, 0);
+	roots_gone++;
+}
+
+static const struct pv_ports ports = {map, to_ppn, to_mpn, root_changed, root_gone, descriptors};
 
 static int start(void **state)
 {
 	memset(page, 0, sizeof(page));
 	memset(frame, 0, sizeof(frame));
 	memset(held, 0, sizeof(held));
-	roots_changed = 0;
+	roots_changed = roots_gone = 0;
 	pv_frames_init(&f, &ports, NULL, frame, PAGES, 40);
 	f.work = ~0u;
 	return 0;
@@ -110,7 +117,9 @@ static void test_pin(void **state)
 	assert_int_equal(pv_pin(&f, mpn(4), PV_L4), ST_BUSY);
 	assert_int_equal(pv_pin(&f, mpn(3), PV_L2), ST_BUSY);
 	assert_int_equal(pv_pin(&f, mpn(2), PV_L2), ST_OK);
+	assert_int_equal(roots_gone, 0);
 	assert_int_equal(pv_unpin(&f, mpn(4)), ST_OK);
+	assert_int_equal(roots_gone, 1);
 	assert_true(pv_let_go(&f));
 	assert_int_equal(wrong(), 0);
 	assert_false(pv_in_use(&f, mpn(4)) || pv_in_use(&f, mpn(3)));

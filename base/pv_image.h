@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A kernel for Xen's PV interface: an ELF64 file with Xen's notes. Source: Xen's elfnote.h, System V ABI (ELF).
-#ifndef CORE_PV_IMAGE_H
-#define CORE_PV_IMAGE_H
+#ifndef BASE_PV_IMAGE_H
+#define BASE_PV_IMAGE_H
 
 #include "base/types.h"
 

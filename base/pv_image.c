@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The file is hostile: each offset and length is compared with what is left before it is used.
-#include "core/pv/image.h"
+#include "base/pv_image.h"
 
-#include "base/string.h"
-#include "core/pv/abi.h"
+#include "base/elf.h"
+#include <xen/elfnote.h>
 
-#define EM_X86_64 62
-#define PT_LOAD 1
-#define PT_NOTE 4
-#define HEADERS_MAX 128u
 #define SPAN_MAX (512 * MIB) // of the kernel
 #define KERNEL_LOWEST 0xffff880000000000 // behind the hypervisor's slots
 #define HEADER_BYTES 64u
@@ -19,23 +15,10 @@ struct note {
 	bool there;
 };
 
-static u64 le(const u8 *p, unsigned bytes)
-{
-	u64 v = 0;
-
-	memcpy(&v, p, bytes);
-	return v;
-}
-
 static bool fail(struct pv_image *i, const char *why)
 {
 	i->wrong = why;
 	return false;
-}
-
-static bool within(u64 offset, u64 bytes, u64 size)
-{
-	return offset <= size && bytes <= size - offset;
 }
 
 // ---- notes
@@ -45,14 +28,14 @@ static void take_note(struct note *notes, u64 type, const u8 *desc, u64 bytes)
 	if (type > XEN_ELFNOTE_MAX)
 		return;
 	notes[type].there = true;
-	notes[type].value = bytes == 4 || bytes == 8 ? le(desc, (unsigned)bytes) : 0;
+	notes[type].value = bytes == 4 || bytes == 8 ? elf_le(desc, (unsigned)bytes) : 0;
 }
 
 // Name and contents are padded to 4 bytes each.
 static bool read_notes(struct note *notes, const u8 *p, u64 left)
 {
 	while (left >= 12) {
-		u64 name = le(p, 4), desc = le(p + 4, 4), type = le(p + 8, 4);
+		u64 name = elf_le(p, 4), desc = elf_le(p + 4, 4), type = elf_le(p + 8, 4);
 		u64 name_room = ROUND_UP(name, 4ull), desc_room = ROUND_UP(desc, 4ull);
 
 		p += 12, left -= 12;
@@ -91,9 +74,9 @@ static bool add_piece(struct pv_image *i, const struct pv_piece *p, u64 size)
 		return true;
 	if (p->file_bytes > p->mem_bytes)
 		return fail(i, "a segment is larger in the file than in memory");
-	if (!within(p->file_offset, p->file_bytes, size))
+	if (!elf_within(p->file_offset, p->file_bytes, size))
 		return fail(i, "a segment is cut short");
-	if (!within(p->va - i->virt_base, p->mem_bytes, SPAN_MAX))
+	if (!elf_within(p->va - i->virt_base, p->mem_bytes, SPAN_MAX))
 		return fail(i, "a segment lies too far from the kernel's base");
 	for (unsigned k = 0; k < i->pieces; k++) // neither can wrap
 		if (p->va < i->piece[k].va + i->piece[k].mem_bytes && i->piece[k].va < p->va + p->mem_bytes)
@@ -108,7 +91,7 @@ static bool add_piece(struct pv_image *i, const struct pv_piece *p, u64 size)
 static bool in_pieces(const struct pv_image *i, u64 va, u64 bytes)
 {
 	for (unsigned k = 0; k < i->pieces; k++)
-		if (va >= i->piece[k].va && within(va - i->piece[k].va, bytes, i->piece[k].mem_bytes))
+		if (va >= i->piece[k].va && elf_within(va - i->piece[k].va, bytes, i->piece[k].mem_bytes))
 			return true;
 	return false;
 }
@@ -119,23 +102,23 @@ bool pv_image_parse(struct pv_image *i, const u8 *image, u64 size)
 	u64 at, count;
 
 	*i = (struct pv_image){0};
-	if (size < HEADER_BYTES || memcmp(image, "\177ELF\2\1", 6) || le(image + 18, 2) != EM_X86_64)
+	if (size < HEADER_BYTES || memcmp(image, "\177ELF\2\1", 6) || elf_le(image + 18, 2) != EM_X86_64)
 		return fail(i, "no 64-bit ELF file for x86");
-	at = le(image + 32, 8);
-	count = le(image + 56, 2);
-	if (le(image + 54, 2) != PH_BYTES || !count || count > HEADERS_MAX || !within(at, count * PH_BYTES, size))
+	at = elf_le(image + 32, 8);
+	count = elf_le(image + 56, 2);
+	if (elf_le(image + 54, 2) != PH_BYTES || !count || count > ELF_HEADERS_MAX || !elf_within(at, count * PH_BYTES, size))
 		return fail(i, "its program headers are cut short");
 	for (const u8 *p = image + at; p < image + at + count * PH_BYTES; p += PH_BYTES)
-		if (le(p, 4) == PT_NOTE &&
-		    (!within(le(p + 8, 8), le(p + 32, 8), size) || !read_notes(notes, image + le(p + 8, 8), le(p + 32, 8))))
+		if (elf_le(p, 4) == PT_NOTE &&
+		    (!elf_within(elf_le(p + 8, 8), elf_le(p + 32, 8), size) || !read_notes(notes, image + elf_le(p + 8, 8), elf_le(p + 32, 8))))
 			return fail(i, "its notes are cut short");
 	if (!use_notes(i, notes))
 		return false;
 	for (const u8 *p = image + at; p < image + at + count * PH_BYTES; p += PH_BYTES) {
-		u64 pa = le(p + 24, 8) - notes[XEN_ELFNOTE_PADDR_OFFSET].value;
-		struct pv_piece piece = {le(p + 8, 8), le(p + 32, 8), i->virt_base + pa, le(p + 40, 8)};
+		u64 pa = elf_le(p + 24, 8) - notes[XEN_ELFNOTE_PADDR_OFFSET].value;
+		struct pv_piece piece = {elf_le(p + 8, 8), elf_le(p + 32, 8), i->virt_base + pa, elf_le(p + 40, 8)};
 
-		if (le(p, 4) == PT_LOAD && !add_piece(i, &piece, size))
+		if (elf_le(p, 4) == PT_LOAD && !add_piece(i, &piece, size))
 			return false;
 	}
 	if (!in_pieces(i, i->entry, 1))

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+// The guest's memory by its own addresses. The tables in use are validated, so a walk meets nothing but the guest's frames.
+#include "core/pv/guest.h"
+
+#include "base/string.h"
+
+static void *frame(struct pv_vcpu *v, mpn_t mpn)
+{
+	return v->guest->frames.ports->map(v->guest->frames.ctx, mpn);
+}
+
+static mpn_t mpn_of(u64 entry)
+{
+	return (entry & PTE_ADDR) >> PAGE_SHIFT;
+}
+
+static unsigned slot_of(u64 va, unsigned level)
+{
+	return (unsigned)(va >> (PAGE_SHIFT + 9 * (level - 1))) & 511;
+}
+
+// *writable: by all entries above the leaf.
+static bool walk(struct pv_vcpu *v, u64 va, mpn_t *table, bool *writable)
+{
+	mpn_t at = v->root;
+
+	*writable = true;
+	if (at == MPN_NONE || !is_canonical(va))
+		return false;
+	for (unsigned level = 4; level > 1; level--) {
+		u64 entry = ((u64 *)frame(v, at))[slot_of(va, level)];
+
+		if (!(entry & PTE_P))
+			return false;
+		*writable &= !!(entry & PTE_W);
+		at = mpn_of(entry);
+	}
+	*table = at;
+	return true;
+}
+
+bool pv_leaf(struct pv_vcpu *v, u64 va, mpn_t *table, unsigned *slot, u64 *entry)
+{
+	bool writable;
+
+	if (!walk(v, va, table, &writable))
+		return false;
+	*slot = slot_of(va, 1);
+	*entry = ((u64 *)frame(v, *table))[*slot];
+	return true;
+}
+
+// A page as the machine would reach it; accessed and dirty as it would set them.
+static u8 *reach(struct pv_vcpu *v, u64 va, bool write)
+{
+	mpn_t table;
+	bool writable;
+	u64 *entry;
+
+	if (!walk(v, va, &table, &writable))
+		return NULL;
+	entry = &((u64 *)frame(v, table))[slot_of(va, 1)];
+	if (!(*entry & PTE_P) || (write && !(writable && (*entry & PTE_W))))
+		return NULL;
+	__atomic_or_fetch(entry, write ? PTE_A | PTE_D : PTE_A, __ATOMIC_RELAXED);
+	return (u8 *)frame(v, mpn_of(*entry)) + (va & PAGE_MASK);
+}
+
+bool pv_read(struct pv_vcpu *v, u64 va, void *buf, u64 n)
+{
+	u8 *out = buf;
+
+	while (n) {
+		u64 part = MIN(n, PAGE_SIZE - (va & PAGE_MASK));
+		const u8 *from = reach(v, va, false);
+
+		if (!from)
+			return false;
+		memcpy(out, from, part);
+		out += part, va += part, n -= part;
+	}
+	return true;
+}
+
+bool pv_write(struct pv_vcpu *v, u64 va, const void *buf, u64 n)
+{
+	const u8 *in = buf;
+
+	while (n) {
+		u64 part = MIN(n, PAGE_SIZE - (va & PAGE_MASK));
+		u8 *to = reach(v, va, true);
+
+		if (!to)
+			return false;
+		memcpy(to, in, part);
+		in += part, va += part, n -= part;
+	}
+	return true;
+}
+
+bool pv_is_table(struct pv_vcpu *v, mpn_t mpn)
+{
+	struct pv_frames *f = &v->guest->frames;
+	ppn_t index = f->ports->ppn(f->ctx, mpn);
+	const struct pv_frame *fr = index < f->ppn_limit ? &f->frame[index] : NULL;
+
+	return fr && fr->uses && fr->type >= PV_L1 && fr->type <= PV_L4;
+}
+
+enum status pv_table_store(struct pv_vcpu *v, u64 va, const void *bytes, unsigned n)
+{
+	mpn_t table;
+	unsigned slot;
+	u64 entry, value;
+
+	if ((va & 7) + n > 8 || !pv_leaf(v, va, &table, &slot, &entry) || !(entry & PTE_P) || !pv_is_table(v, mpn_of(entry)))
+		return ST_INVALID;
+	slot = (va & PAGE_MASK) / 8;
+	value = ((u64 *)frame(v, mpn_of(entry)))[slot];
+	memcpy((u8 *)&value + (va & 7), bytes, n);
+	return pv_store(&v->guest->frames, mpn_of(entry), slot, value, false);
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT
+// A paravirtual VM on the machine: where core/pv meets frames, gate and scheduler (docs/design/pv.md). No shadow, no translator: the
+// guest's kernel runs in ring 1 as it is, on copies of its own level-4 tables that have the gate's slot in them.
+#ifndef VMM_PV_H
+#define VMM_PV_H
+
+#include "core/pv/guest.h"
+#include "vmm/vm.h"
+
+#define PV_ROOTS 16
+#define PV_EXTRAS 1 // pages of the guest's that are not its RAM: the shared one
+
+// A level-4 table to be loaded, made of a guest's.
+struct pv_root {
+	ppn_t table; // PPN_NONE: free
+	mpn_t mpn;
+};
+
+struct pv_vm {
+	struct vm *vm;
+	struct pv_guest guest;
+	struct pv_vcpu vcpu;
+	struct pv_frame *frame;
+	u32 **index; // by mpn / 1024: pages of u32 by mpn, 0: not the guest's, else its page plus one
+	mpn_t m2p_l3, unknown; // what the guest sees at MACH2PHYS_VIRT_START; a page of ~0
+	u64 own_frames;        // taken for maps and roots
+	struct pv_root root[PV_ROOTS];
+	unsigned root_next;
+	bool user;    // it was entered in user mode
+	bool goes_on; // a hypercall that is not done
+};
+
+// pv_create.c. False: `error` says why; what was taken is given back by pv_vm_free().
+bool pv_vm_create(struct vm *vm, char *error, size_t size) MUST_CHECK;
+bool pv_vm_boot(struct vm *vm, char *error, size_t size) MUST_CHECK;
+void pv_vm_free(struct vm *vm);
+
+// pv_maps.c: which page of the guest's a machine frame has, for us and for the guest.
+bool pv_maps_create(struct pv_vm *pv) MUST_CHECK;
+void pv_maps_free(struct pv_vm *pv);
+bool pv_maps_set(struct pv_vm *pv, mpn_t mpn, ppn_t page) MUST_CHECK; // false: no memory
+void pv_maps_clear(struct pv_vm *pv, mpn_t mpn);
+ppn_t pv_maps_page(const struct pv_vm *pv, mpn_t mpn); // PPN_NONE: not the guest's
+void pv_maps_tell(struct pv_vm *pv, mpn_t mpn, u64 pfn); // what the guest reads there
+// A page for maps and roots, the VM's from now on.
+void *pv_page_take(struct pv_vm *pv);
+void pv_page_give(struct pv_vm *pv, void *page);
+
+// pv_roots.c
+bool pv_roots_create(struct pv_vm *pv) MUST_CHECK;
+void pv_roots_free(struct pv_vm *pv);
+void pv_roots_load(struct pv_vm *pv, ppn_t table);
+void pv_roots_changed(struct pv_vm *pv, ppn_t table, unsigned slot, u64 entry);
+void pv_roots_gone(struct pv_vm *pv, ppn_t table);
+
+// pv_ports.c
+extern const struct pv_ports vmm_pv_frame_ports;
+extern const struct pv_guest_ports vmm_pv_guest_ports;
+extern const struct pv_event_ports vmm_pv_event_ports;
+extern const struct emul_ports vmm_pv_emul_ports;
+
+// pv_run.c
+void pv_run(struct vcpu *v);
+u64 pv_next_event(const struct vcpu *v);
+
+#endif

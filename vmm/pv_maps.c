@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT
+// Machine frame to guest's page, twice: `index` is ours alone, and what all checks go by; the guest's table (M2P) is mapped read-only at
+// the start of slot 256, and says what the guest has been told or has told us.
+//
+// The M2P covers all of the machine's frames; where none is the guest's, one page of ~0 serves all.
+#include "vmm/pv.h"
+
+#include "base/assert.h"
+#include "base/string.h"
+#include "machine/mm/frames.h"
+#include "vmm/reserve.h"
+
+#define INDEX_SHIFT 10
+#define M2P_SHIFT 9
+#define M2P_FLAGS (PTE_P | PTE_A | PTE_NX)
+#define TABLE_FLAGS (PTE_P | PTE_W | PTE_A)
+
+void *pv_page_take(struct pv_vm *pv)
+{
+	mpn_t mpn = reserve_room(1) ? frame_alloc() : MPN_NONE;
+
+	if (mpn == MPN_NONE)
+		return NULL;
+	pv->own_frames++;
+	pv->vm->frames_held++;
+	pv->vm->overhead_bytes += PAGE_SIZE;
+	return frame_ptr(mpn);
+}
+
+void pv_page_give(struct pv_vm *pv, void *page)
+{
+	pv->own_frames--;
+	pv->vm->frames_held--;
+	pv->vm->overhead_bytes -= PAGE_SIZE;
+	frame_free(ptr_mpn(page));
+}
+
+static u64 *below(const u64 *entry)
+{
+	return *entry & PTE_P ? frame_ptr((*entry & PTE_ADDR) >> PAGE_SHIFT) : NULL;
+}
+
+// The entry that maps the page of the M2P that has `mpn`; NULL: no table. Its address is (mpn * 8) above the slot's start.
+static u64 *m2p_entry(const struct pv_vm *pv, mpn_t mpn)
+{
+	u64 va = mpn * 8;
+	u64 *l3 = frame_ptr(pv->m2p_l3);
+	u64 *l2 = below(&l3[va >> 30 & 511]), *l1 = l2 ? below(&l2[va >> 21 & 511]) : NULL;
+
+	return l1 ? &l1[va >> 12 & 511] : NULL;
+}
+
+static u64 *table_at(struct pv_vm *pv, u64 *entry)
+{
+	if (!(*entry & PTE_P)) {
+		void *table = pv_page_take(pv);
+
+		if (!table)
+			return NULL;
+		*entry = ptr_mpn(table) << PAGE_SHIFT | TABLE_FLAGS;
+	}
+	return below(entry);
+}
+
+// All of the machine, by the page that knows nothing.
+static bool create_m2p(struct pv_vm *pv, mpn_t limit)
+{
+	void *l3 = pv_page_take(pv), *unknown = pv_page_take(pv);
+
+	if (l3)
+		pv->m2p_l3 = ptr_mpn(l3);
+	if (unknown)
+		pv->unknown = ptr_mpn(unknown);
+	if (!l3 || !unknown)
+		return false;
+	memset(unknown, 0xff, PAGE_SIZE);
+	for (u64 va = 0; va < limit * 8; va += PAGE_SIZE) {
+		u64 *l2 = table_at(pv, &((u64 *)l3)[va >> 30 & 511]), *l1 = l2 ? table_at(pv, &l2[va >> 21 & 511]) : NULL;
+
+		if (!l1)
+			return false;
+		l1[va >> 12 & 511] = pv->unknown << PAGE_SHIFT | M2P_FLAGS;
+	}
+	return true;
+}
+
+bool pv_maps_create(struct pv_vm *pv)
+{
+	pv->m2p_l3 = pv->unknown = MPN_NONE;
+	return create_m2p(pv, frame_limit());
+}
+
+static void free_table(struct pv_vm *pv, u64 *table, unsigned level)
+{
+	for (unsigned i = 0; i < 512; i++) {
+		u64 *next = below(&table[i]);
+
+		if (!next || ptr_mpn(next) == pv->unknown)
+			continue;
+		if (level > 1)
+			free_table(pv, next, level - 1);
+		else
+			pv_page_give(pv, next);
+	}
+	pv_page_give(pv, table);
+}
+
+void pv_maps_free(struct pv_vm *pv)
+{
+	if (pv->m2p_l3 != MPN_NONE)
+		free_table(pv, frame_ptr(pv->m2p_l3), 3);
+	if (pv->unknown != MPN_NONE)
+		pv_page_give(pv, frame_ptr(pv->unknown));
+	for (u64 i = 0; pv->index && i < frame_limit() >> INDEX_SHIFT; i++)
+		if (pv->index[i])
+			pv_page_give(pv, pv->index[i]);
+	pv->m2p_l3 = pv->unknown = MPN_NONE;
+	pv->index = NULL;
+}
+
+// The guest's own page of the M2P in place of the common one.
+static bool own_m2p_page(struct pv_vm *pv, mpn_t mpn)
+{
+	u64 *entry = m2p_entry(pv, mpn);
+	void *page;
+
+	assert(entry);
+	if ((*entry & PTE_ADDR) >> PAGE_SHIFT != pv->unknown)
+		return true;
+	page = pv_page_take(pv);
+	if (!page)
+		return false;
+	memset(page, 0xff, PAGE_SIZE);
+	*entry = ptr_mpn(page) << PAGE_SHIFT | M2P_FLAGS;
+	return true;
+}
+
+bool pv_maps_set(struct pv_vm *pv, mpn_t mpn, ppn_t page)
+{
+	u32 **at = &pv->index[mpn >> INDEX_SHIFT];
+
+	if (!*at)
+		*at = pv_page_take(pv);
+	if (!*at || !own_m2p_page(pv, mpn))
+		return false;
+	(*at)[mpn & (BIT(INDEX_SHIFT) - 1)] = (u32)page + 1;
+	return true;
+}
+
+void pv_maps_clear(struct pv_vm *pv, mpn_t mpn)
+{
+	pv->index[mpn >> INDEX_SHIFT][mpn & (BIT(INDEX_SHIFT) - 1)] = 0;
+	pv_maps_tell(pv, mpn, ~0ull);
+}
+
+ppn_t pv_maps_page(const struct pv_vm *pv, mpn_t mpn)
+{
+	const u32 *page = mpn < frame_limit() ? pv->index[mpn >> INDEX_SHIFT] : NULL;
+	u32 n = page ? page[mpn & (BIT(INDEX_SHIFT) - 1)] : 0;
+
+	return n ? n - 1 : PPN_NONE;
+}
+
+void pv_maps_tell(struct pv_vm *pv, mpn_t mpn, u64 pfn)
+{
+	u64 *entry = m2p_entry(pv, mpn);
+
+	((u64 *)below(entry))[mpn & (BIT(M2P_SHIFT) - 1)] = pfn;
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT
+// The roots that are loaded: each a copy of a guest's level-4 table with the M2P's slot and the gate's in it. The kernel's half has no U,
+// whatever the tables below say, so user mode reaches none of it. Copies follow the guest's table (core/pv/frames.h, root_changed).
+#include "vmm/pv.h"
+
+#include "base/assert.h"
+#include "base/string.h"
+#include "machine/mm/frames.h"
+
+#define SLOTS 512
+#define M2P_SLOT PV_FIRST_OURS
+
+static u64 entry_of(const struct pv_vm *pv, unsigned slot, u64 guest)
+{
+	if (slot == M2P_SLOT)
+		return pv->m2p_l3 << PAGE_SHIFT | PTE_P | PTE_A;
+	if (slot == GATE_SLOT)
+		return pv->vm->vcpu.gate.l3 << PAGE_SHIFT | PTE_P | PTE_W | PTE_A;
+	if (slot >= PV_FIRST_OURS && slot <= PV_LAST_OURS)
+		return 0;
+	return slot < SLOTS / 2 ? guest : guest & ~(u64)PTE_U;
+}
+
+static void fill(struct pv_vm *pv, struct pv_root *r, ppn_t table)
+{
+	const u64 *from = frame_ptr(pv->vm->p2m[table]);
+	u64 *to = frame_ptr(r->mpn);
+
+	for (unsigned i = 0; i < SLOTS; i++)
+		to[i] = entry_of(pv, i, from[i]);
+	r->table = table;
+}
+
+static struct pv_root *root_of(struct pv_vm *pv, ppn_t table)
+{
+	for (unsigned i = 0; i < PV_ROOTS; i++)
+		if (pv->root[i].table == table)
+			return &pv->root[i];
+	return NULL;
+}
+
+bool pv_roots_create(struct pv_vm *pv)
+{
+	for (unsigned i = 0; i < PV_ROOTS; i++) {
+		void *page = pv_page_take(pv);
+
+		pv->root[i] = (struct pv_root){PPN_NONE, page ? ptr_mpn(page) : MPN_NONE};
+		if (!page)
+			return false;
+	}
+	return true;
+}
+
+void pv_roots_free(struct pv_vm *pv)
+{
+	for (unsigned i = 0; i < PV_ROOTS; i++) {
+		if (pv->root[i].mpn != MPN_NONE && pv->root[i].mpn)
+			pv_page_give(pv, frame_ptr(pv->root[i].mpn));
+		pv->root[i] = (struct pv_root){PPN_NONE, MPN_NONE};
+	}
+}
+
+void pv_roots_load(struct pv_vm *pv, ppn_t table)
+{
+	struct gate_trust *t = pv->vm->vcpu.gate.trust;
+	struct pv_root *r = root_of(pv, table);
+
+	if (!r) {
+		do // not the one in use
+			r = &pv->root[pv->root_next++ % PV_ROOTS];
+		while (r->mpn << PAGE_SHIFT == t->guest_cr3);
+		fill(pv, r, table);
+	}
+	t->guest_cr3 = r->mpn << PAGE_SHIFT;
+}
+
+void pv_roots_changed(struct pv_vm *pv, ppn_t table, unsigned slot, u64 entry)
+{
+	struct pv_root *r = root_of(pv, table);
+
+	if (r)
+		((u64 *)frame_ptr(r->mpn))[slot] = entry_of(pv, slot, entry);
+}
+
+void pv_roots_gone(struct pv_vm *pv, ppn_t table)
+{
+	struct pv_root *r = root_of(pv, table);
+
+	if (r)
+		r->table = PPN_NONE;
+}

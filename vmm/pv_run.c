@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: MIT
+// The run loop of a paravirtual vCPU and what happens at its exits. Its kernel runs in ring 1, its programs in ring 3, both as they
+// are; every hypercall, exception and system call leaves.
+#include "vmm/pv.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/string.h"
+#include "base/trace.h"
+#include "core/x86/insn.h"
+#include "machine/cpu/cpu.h"
+#include "machine/irq/time.h"
+#include "vmm/sched.h"
+#include <xen/vcpu.h>
+
+static struct pv_vm *pv_of(const struct vcpu *v)
+{
+	return v->vm->pv;
+}
+
+u64 pv_next_event(const struct vcpu *v)
+{
+	return pv_timer_next(&pv_of(v)->vcpu);
+}
+
+// ---- exceptions
+
+static struct x86_fault fault_of(const struct vcpu_page *p)
+{
+	unsigned vector = (unsigned)p->vector & 0xff;
+
+	return (struct x86_fault){
+		.vector = (u8)vector, .has_error = vector_has_error_code(vector), .error = (u32)p->error, .cr2 = p->cr2};
+}
+
+// A kernel's instruction that ring 1 may not execute and the interface lets it: what follows is the emulator's.
+static bool is_privileged(struct pv_vcpu *v)
+{
+	u8 bytes[15];
+	unsigned n = sizeof(bytes);
+	struct insn in;
+
+	while (n && !pv_read(v, v->cpu->rip, bytes, n)) // up to the page's end, if the next is not there
+		n--;
+	if (insn_decode_status(&in, INSN_MODE_64, bytes, n) != INSN_OK)
+		return false;
+	switch (in.d.mnemonic) {
+	case ZYDIS_MNEMONIC_IN:
+	case ZYDIS_MNEMONIC_OUT:
+	case ZYDIS_MNEMONIC_INSB:
+	case ZYDIS_MNEMONIC_INSW:
+	case ZYDIS_MNEMONIC_INSD:
+	case ZYDIS_MNEMONIC_OUTSB:
+	case ZYDIS_MNEMONIC_OUTSW:
+	case ZYDIS_MNEMONIC_OUTSD:
+	case ZYDIS_MNEMONIC_CLI:
+	case ZYDIS_MNEMONIC_STI:
+	case ZYDIS_MNEMONIC_HLT:
+	case ZYDIS_MNEMONIC_CLTS:
+	case ZYDIS_MNEMONIC_INVD:
+	case ZYDIS_MNEMONIC_WBINVD:
+	case ZYDIS_MNEMONIC_RDMSR:
+	case ZYDIS_MNEMONIC_WRMSR:
+	case ZYDIS_MNEMONIC_RDTSC:
+	case ZYDIS_MNEMONIC_RDTSCP:
+	case ZYDIS_MNEMONIC_LMSW:
+	case ZYDIS_MNEMONIC_SMSW:
+	case ZYDIS_MNEMONIC_XSETBV:
+	case ZYDIS_MNEMONIC_INVLPG:
+		return true;
+	case ZYDIS_MNEMONIC_MOV: // control and debug registers
+		return in.op[0].reg.value >= ZYDIS_REGISTER_CR0 || in.op[1].reg.value >= ZYDIS_REGISTER_CR0;
+	default:
+		return false;
+	}
+}
+
+// Runs one instruction of the kernel in the emulator. False: it is not one for it.
+static bool emulate(struct vcpu *v)
+{
+	struct pv_vcpu *pv = &pv_of(v)->vcpu;
+	enum emul_result r;
+
+	v->cpu.interrupt_shadow = false;
+	r = emul_step(&v->emul);
+	v->emulated++;
+	if (r == EMUL_FAULT)
+		pv_exception(pv, &v->emul.fault);
+	return r != EMUL_UNSUPPORTED;
+}
+
+static void page_fault(struct vcpu *v)
+{
+	struct pv_vcpu *pv = &pv_of(v)->vcpu;
+	struct x86_fault fault = fault_of(v->gate.page);
+	mpn_t table;
+	unsigned slot;
+	u64 entry;
+
+	// A store of the kernel to a page table, which is never mapped writable.
+	if ((fault.error & (PF_P | PF_W | PF_U)) == (PF_P | PF_W) && pv_leaf(pv, fault.cr2, &table, &slot, &entry) && (entry & PTE_P) &&
+	    !(entry & PTE_W) && pv_is_table(pv, (entry & PTE_ADDR) >> PAGE_SHIFT)) {
+		exit_is(v, EXIT_PAGE_WRITE);
+		exit_count_site(v, EXIT_PAGE_WRITE, v->cpu.rip);
+		pv->guest->frames.work = PV_WORK;
+		if (!pv_work_left(pv) || emulate(v)) // else the store comes again
+			return;
+	}
+	exit_is(v, EXIT_PAGE_FAULT_GUEST);
+	exit_count_site(v, EXIT_PAGE_FAULT_GUEST, v->cpu.rip);
+	trace(MMU, TRACE_MMU_GUEST, fault.cr2, fault.error, v->cpu.rip, 0);
+	pv_exception(pv, &fault);
+}
+
+// UD2 and the letters "xen" before CPUID: the interface's view of it, for the kernel and for programs.
+static bool prefixed_cpuid(struct vcpu *v)
+{
+	static const u8 prefix[] = {0x0f, 0x0b, 'x', 'e', 'n', 0x0f, 0xa2};
+	u8 bytes[sizeof(prefix)];
+
+	if (!pv_read(&pv_of(v)->vcpu, v->cpu.rip, bytes, sizeof(bytes)) || memcmp(bytes, prefix, sizeof(prefix)))
+		return false;
+	v->cpu.rip += sizeof(prefix) - 2;
+	return emulate(v);
+}
+
+static void exception(struct vcpu *v)
+{
+	struct pv_vcpu *pv = &pv_of(v)->vcpu;
+	struct x86_fault fault = fault_of(v->gate.page);
+
+	if (fault.vector == VEC_UD && prefixed_cpuid(v)) {
+		exit_is(v, EXIT_EMULATE);
+		return;
+	}
+	if (fault.vector == VEC_GP && pv_kernel_mode(pv) && is_privileged(pv)) {
+		exit_is(v, EXIT_EMULATE);
+		exit_count_site(v, EXIT_EMULATE, v->cpu.rip);
+		if (emulate(v))
+			return;
+	}
+	exit_is(v, EXIT_EXCEPTION);
+	exit_count_site(v, EXIT_EXCEPTION, v->cpu.rip);
+	trace(INJECT, TRACE_INJECT_EXCEPTION, fault.vector, fault.error, v->cpu.rip, fault.cr2);
+	if (fault.vector == VEC_DB)
+		debug_exception(v);
+	if (fault.vector == VEC_NM) { // as Xen: the task has the FPU from here on
+		v->cpu.cr0 &= ~(u64)CR0_TS;
+		regs_control_out(v);
+	}
+	pv_exception(pv, &fault);
+}
+
+// ---- exits
+
+static void after_hypercall(struct vcpu *v)
+{
+	struct pv_guest *g = &pv_of(v)->guest;
+
+	v->cpu.halted = g->block;
+	if (g->block || g->yield)
+		v->attention = true;
+	if (g->yield && !g->block)
+		vcpu_leave(v, LEAVE_TURN);
+	g->block = g->yield = false;
+}
+
+static void hypercall(struct vcpu *v)
+{
+	struct pv_vm *pv = pv_of(v);
+	u64 timer = pv_timer_next(&pv->vcpu);
+
+	pv->goes_on = !pv_hypercall(&pv->vcpu);
+	if (timer != pv_timer_next(&pv->vcpu))
+		v->attention = true; // the machine's is to be armed
+	if (pv->goes_on)
+		v->attention = true; // others may have waited
+	else
+		after_hypercall(v);
+}
+
+// SYSCALL does not say where it comes from; what was entered last does.
+static void syscall_exit(struct vcpu *v)
+{
+	struct vcpu_page *p = v->gate.page;
+	bool user = pv_of(v)->user, compat = p->error;
+
+	p->cs = !user ? SEL_R1_CS : compat ? XEN_FLAT_CS32 : XEN_FLAT_CS64;
+	p->ss = user ? XEN_FLAT_DS32 : SEL_R1_SS;
+	regs_at_boundary(v);
+	regs_segments_in(v);
+	exit_is(v, user ? EXIT_SYSCALL : EXIT_HYPERCALL);
+	if (user)
+		pv_syscall(&pv_of(v)->vcpu, compat);
+	else
+		hypercall(v);
+}
+
+// The machine refused a frame: what the guest wanted to go on with.
+static void gate_fault(struct vcpu *v)
+{
+	exit_is(v, EXIT_GATE_FAULT);
+	pv_failsafe(&pv_of(v)->vcpu);
+}
+
+static void handle_exit(struct vcpu *v)
+{
+	struct vcpu_page *p = v->gate.page;
+	u64 vector = p->vector;
+
+	if (exit_is_machine_interrupt(vector)) {
+		exit_is(v, EXIT_INTERRUPT);
+		exit_machine_interrupt(v, vector);
+		return;
+	}
+	if (vector == GATE_SYSCALL_EXIT) {
+		syscall_exit(v);
+	} else {
+		regs_at_boundary(v);
+		regs_segments_in(v);
+		if (unlikely(p->rflags & RFL_VM))
+			vm_end(v->vm, END_CRASH, 0, "virtual-8086 code in long mode was run at %lx", p->rip);
+		else if (vector == VEC_PF)
+			page_fault(v);
+		else if (vector & GATE_FAULT)
+			gate_fault(v);
+		else
+			exception(v);
+	}
+	trace(EXIT, v->last_exit, v->cpu.rip, p->cr2, p->error, tsc_to_ns(rdtsc() - v->exit_tsc));
+}
+
+// ---- the loop
+
+static void attend(struct vcpu *v)
+{
+	struct pv_vcpu *pv = &pv_of(v)->vcpu;
+	u64 now = time_ns();
+
+	v->attention = false;
+	vcpu_service(now);
+	if (unlikely(v->requests) && !vcpu_requests(v, now))
+		return;
+	console_pass_input(v);
+	if (pv_timer_next(pv) <= now)
+		pv_timer_advance(pv);
+	if (v->cpu.halted && pv_waits(pv)) {
+		vcpu_leave(v, LEAVE_HALTED);
+		return;
+	}
+	v->cpu.halted = false;
+	if (sched_turn_ended(v, now)) {
+		vcpu_leave(v, LEAVE_TURN);
+		return;
+	}
+	vcpu_console_due(v, now);
+	vcpu_arm_timer(v, now);
+}
+
+static void deliver(struct vcpu *v)
+{
+	struct pv_vm *pv = pv_of(v);
+
+	if (likely(!pv_event_deliverable(&pv->guest.events, 0)))
+		return;
+	if (v->in_machine) {
+		regs_at_boundary(v);
+		regs_segments_in(v);
+	}
+	if (pv_deliver(&pv->vcpu))
+		v->injected++;
+}
+
+static void enter(struct vcpu *v)
+{
+	struct pv_vm *pv = pv_of(v);
+
+	if (!v->in_machine) {
+		pv->user = !pv_kernel_mode(&pv->vcpu);
+		regs_to_machine(v, v->cpu.rip);
+	}
+	v->crossings++;
+	if (v->exit_tsc)
+		v->exits[v->last_exit].ns += tsc_to_ns(rdtsc() - v->exit_tsc);
+	trace(ENTRY, TRACE_ENTRY_ENTER, v->gate.page->rip, v->gate.page->cs, v->gate.trust->guest_cr3, 0);
+	if (unlikely(v->machine_dr7))
+		debug_enter(v);
+	gate_enter(&v->gate);
+	if (unlikely(v->machine_dr7))
+		debug_leave();
+	v->exit_tsc = rdtsc();
+	handle_exit(v);
+}
+
+void pv_run(struct vcpu *v)
+{
+	struct vm *vm = v->vm;
+	struct pv_vm *pv = pv_of(v);
+
+	pv_runstate(&pv->vcpu, RUNSTATE_running, time_ns());
+	while (vm->state != VM_ENDED) {
+		if (v->attention || v->cpu.halted) {
+			attend(v);
+			if (v->leaving || vm->state == VM_ENDED)
+				break;
+		}
+		if (pv->goes_on) {
+			hypercall(v);
+			continue;
+		}
+		deliver(v);
+		if (vm->state != VM_ENDED && !v->cpu.halted && !v->attention && !v->leaving)
+			enter(v);
+		if (v->leaving)
+			break;
+	}
+	pv_runstate(&pv->vcpu, v->leave == LEAVE_HALTED ? RUNSTATE_blocked : RUNSTATE_runnable, time_ns());
+	if (vm->state == VM_ENDED)
+		vm_console_flush(vm);
+}
