@@ -33,6 +33,7 @@
 #define GATE_STACK (GATE_BASE + 0x102000)  // RW: entry stack, 1 page, grows down from +0x1000
 #define GATE_IST (GATE_BASE + 0x104000)    // RW: IST stacks, 1 page each: #DB, NMI, #DF, #MC
 #define GATE_IST_COUNT 4
+#define GATE_PV_INFO (GATE_BASE + 0x120000) // RW: the page of a paravirtual guest's that has its vcpu_info
 
 // GiB 1: the VM's translation cache (sizes are configuration; these are the address-space limits).
 #define GATE_TC (GATE_BASE + 0x40000000)   // RX: code, 256 MiB of addresses
@@ -111,6 +112,8 @@ struct vcpu_page {
 	u64 uart_msr, uart_iir, uart_iir_read, uart_iir_sent, uart_event;
 	u64 invlpg_exits; // 0: INVLPG of a lower-half address has nothing to do (no translated code there)
 	u64 invlpg_va;    // translated INVLPG: its address
+	// A paravirtual guest's: it was entered in user mode last; its kernel's stack for what comes from there.
+	u64 pv_user, pv_kernel_sp;
 	u64 marker_left;  // how many more at marker_cr2 the gate reflects before one is the hypervisor's
 	// Where translated code goes on after a return: each call writes the cache address of its landing, which checks that the
 	// return is its own; at first, and when that block is dropped, the common dispatch.
@@ -139,6 +142,9 @@ struct gate_trust {
 	} cr3_map[GATE_CR3_MAP]; // guest CR3 values whose root the gate may load by itself
 	u32 syscall_cs, syscall_ss; // what SYSCALL loads: vcpu_page.guest_cs and guest_ss
 	u64 cr3_exits;              // not 0: a CR3 load is the hypervisor's, whatever the list says
+	// A paravirtual guest's: where its vcpu_info is in the gate's slot; kernel addresses that programs' system calls and page faults go
+	// to (0: cross), and whether events are masked then.
+	u64 pv_info, pv_syscall, pv_syscall_masks, pv_page_fault, pv_page_fault_masks;
 	u64 cr3_mask; // bits of vcpu_page.cr3_request that are compared with cr3_map: with PCIDs not the low 12 and not bit 63
 };
 #endif

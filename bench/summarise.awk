@@ -4,11 +4,11 @@
 #   time SIDE ROW NS            one run's figure; the median over runs counts
 #   count SIDE ROW N            instructions per operation, likewise
 #   memory NAME BYTES           the hypervisor's own memory; the largest counts
-# SIDE is bare, trapeze or xen. A row that was not measured on a side has - there (null in JSON); one that bench/rows does not
+# SIDE is bare, trapeze, pv or xen. A row that was not measured on a side has - there (null in JSON); one that bench/rows does not
 # know comes last, without group and limit.
 # Writes, into the folder `out`: bench.json, table (fields by blanks), table.md, memory.md, plot. Variables besides: pairs, kernel,
 # qemu, xen (versions).
-BEGIN { split("bare trapeze xen", side); sides = 3 }
+BEGIN { split("bare trapeze pv xen", side); sides = 4 }
 /^#/ || NF == 0 { next }
 $1 == "row" { add($2, $3, $4); next }
 $1 == "limit" { memory_limit[$2] = $3; memory_order[++memories] = $2; next }
@@ -43,8 +43,8 @@ function plotted(x) { return x == "-" ? "NaN" : x }
 
 END {
 	printf "{\"version\":1,\"pairs\":%d,\"kernel\":\"%s\",\"qemu\":\"%s\",\"xen\":\"%s\",\"unit\":\"ns\",\"rows\":{", pairs, kernel, qemu, xen > (out "/bench.json")
-	print "| row | bare, ns | Trapeze, ns | Xen PV, ns | Trapeze / bare | required | Xen / bare | instructions, bare | Trapeze / bare | Xen / bare |" > (out "/table.md")
-	print "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|" > (out "/table.md")
+	print "| row | bare, ns | Trapeze, ns | Trapeze PV, ns | Xen PV, ns | Trapeze / bare | required | Trapeze PV / bare | Xen / bare | Trapeze PV / Xen | instructions, bare | Trapeze / bare | Trapeze PV / bare | Xen / bare |" > (out "/table.md")
+	print "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|" > (out "/table.md")
 	printf "" > (out "/table")
 	printf "" > (out "/plot")
 	for (i = 1; i <= rows; i++)
@@ -57,23 +57,23 @@ END {
 	exit bad
 }
 
-function put(row,   s, k, t, c, r, x, ic, ix, over, first) {
+function put(row,   s, k, t, c, r, p, px, x, ic, ip, ix, over, first) {
 	for (s = 1; s <= sides; s++) { t[side[s]] = median("time", side[s], row); c[side[s]] = median("count", side[s], row) }
-	r = ratio(t["trapeze"], t["bare"]); x = ratio(t["xen"], t["bare"])
-	ic = ratio(c["trapeze"], c["bare"]); ix = ratio(c["xen"], c["bare"])
+	r = ratio(t["trapeze"], t["bare"]); p = ratio(t["pv"], t["bare"]); px = ratio(t["pv"], t["xen"]); x = ratio(t["xen"], t["bare"])
+	ic = ratio(c["trapeze"], c["bare"]); ip = ratio(c["pv"], c["bare"]); ix = ratio(c["xen"], c["bare"])
 	over = r != "-" && limit[row] != "-" && r + 0 > limit[row] + 0
 	overs += over
-	printf "%s\n\"%s\":{\"group\":\"%s\",\"bare\":%s,\"trapeze\":%s,\"xen\":%s,\"ratio\":%s,\"xen_ratio\":%s,\"limit\":%s,\"over\":%s,", put_before++ ? "," : "", row, group[row],
-		json(whole(t["bare"])), json(whole(t["trapeze"])), json(whole(t["xen"])), json(r), json(x), json(limit[row]), over ? "true" : "false" > (out "/bench.json")
-	printf "\"instructions\":{\"bare\":%s,\"trapeze\":%s,\"xen\":%s,\"ratio\":%s,\"xen_ratio\":%s}}",
-		json(whole(c["bare"])), json(whole(c["trapeze"])), json(whole(c["xen"])), json(ic), json(ix) > (out "/bench.json")
-	printf "| %s | %s | %s | %s | %s | %s%s | %s | %s | %s | %s |\n", row, whole(t["bare"]), whole(t["trapeze"]), whole(t["xen"]), over ? "**" r "**" : r,
-		limit[row], over ? " (over)" : "", x, whole(c["bare"]), ic, ix > (out "/table.md")
-	print row, whole(t["bare"]), whole(t["trapeze"]), whole(t["xen"]), r, limit[row], over ? "over" : "-", x, whole(c["bare"]), ic, ix > (out "/table")
+	printf "%s\n\"%s\":{\"group\":\"%s\",\"bare\":%s,\"trapeze\":%s,\"pv\":%s,\"xen\":%s,\"ratio\":%s,\"pv_ratio\":%s,\"xen_ratio\":%s,\"limit\":%s,\"over\":%s,", put_before++ ? "," : "", row, group[row],
+		json(whole(t["bare"])), json(whole(t["trapeze"])), json(whole(t["pv"])), json(whole(t["xen"])), json(r), json(p), json(x), json(limit[row]), over ? "true" : "false" > (out "/bench.json")
+	printf "\"instructions\":{\"bare\":%s,\"trapeze\":%s,\"pv\":%s,\"xen\":%s,\"ratio\":%s,\"pv_ratio\":%s,\"xen_ratio\":%s}}",
+		json(whole(c["bare"])), json(whole(c["trapeze"])), json(whole(c["pv"])), json(whole(c["xen"])), json(ic), json(ip), json(ix) > (out "/bench.json")
+	printf "| %s | %s | %s | %s | %s | %s | %s%s | %s | %s | %s | %s | %s | %s | %s |\n", row, whole(t["bare"]), whole(t["trapeze"]), whole(t["pv"]), whole(t["xen"]),
+		over ? "**" r "**" : r, limit[row], over ? " (over)" : "", p, x, px, whole(c["bare"]), ic, ip, ix > (out "/table.md")
+	print row, whole(t["bare"]), whole(t["trapeze"]), whole(t["pv"]), whole(t["xen"]), r, limit[row], over ? "over" : "-", p, x, px, whole(c["bare"]), ic, ip, ix > (out "/table")
 	first = group[row] != last_group ? group[row] : "-"
 	last_group = group[row]
 	if (first != "-" && at) at++ # a gap between groups
-	print at++, row, first, plotted(r), plotted(x), plotted(limit[row]), plotted(ic), plotted(ix) > (out "/plot")
+	print at++, row, first, plotted(r), plotted(x), plotted(limit[row]), plotted(ic), plotted(ix), plotted(p), plotted(ip) > (out "/plot")
 }
 
 function put_memory(name,   mib, over) {

@@ -26,8 +26,8 @@ struct pv_vm {
 	u64 own_frames;        // taken for maps and roots
 	struct pv_root root[PV_ROOTS];
 	unsigned root_next;
-	bool user;    // it was entered in user mode
-	bool goes_on; // a hypercall that is not done
+	struct vcpu_info *info; // that the gate knows
+	bool goes_on;           // a hypercall that is not done
 };
 
 // pv_create.c. False: `error` says why; what was taken is given back by pv_vm_free().

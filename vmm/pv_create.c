@@ -121,7 +121,8 @@ static void start_guest(struct pv_vm *pv)
 		pv_maps_tell(pv, vm->p2m[p], p);
 	for (unsigned i = 0; i < PV_ROOTS; i++)
 		pv->root[i].table = PPN_NONE;
-	pv->goes_on = pv->user = false;
+	pv->goes_on = false;
+	pv->info = NULL;
 }
 
 // The hypercall page: by number, `mov $N, %eax; syscall; ret`; iret's puts on the stack what the other way of calling it would have

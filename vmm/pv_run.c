@@ -10,6 +10,8 @@
 #include "core/x86/insn.h"
 #include "machine/cpu/cpu.h"
 #include "machine/irq/time.h"
+#include "machine/mm/frames.h"
+#include "vmm/knobs.h"
 #include "vmm/sched.h"
 #include <xen/vcpu.h>
 
@@ -183,7 +185,7 @@ static void hypercall(struct vcpu *v)
 static void syscall_exit(struct vcpu *v)
 {
 	struct vcpu_page *p = v->gate.page;
-	bool user = pv_of(v)->user, compat = p->error;
+	bool user = p->pv_user, compat = p->error;
 
 	p->cs = !user ? SEL_R1_CS : compat ? XEN_FLAT_CS32 : XEN_FLAT_CS64;
 	p->ss = user ? XEN_FLAT_DS32 : SEL_R1_SS;
@@ -271,14 +273,32 @@ static void deliver(struct vcpu *v)
 		v->injected++;
 }
 
+// What the gate may do by itself, and where.
+static void refresh_gate(struct vcpu *v)
+{
+	struct gate_trust *t = v->gate.trust;
+	struct pv_vcpu *pv = &pv_of(v)->vcpu;
+	bool fast = pv->user_root != MPN_NONE && vmm_knobs.pv_fast;
+
+	if (unlikely(pv->info != pv_of(v)->info)) {
+		pv_of(v)->info = pv->info;
+		gate_map_info(&v->gate, ptr_mpn(pv->info));
+		t->pv_info = GATE_PV_INFO + ((u64)pv->info & PAGE_MASK);
+	}
+	t->pv_syscall = fast ? pv->syscall.address : 0;
+	t->pv_syscall_masks = pv->syscall.masks;
+	t->pv_page_fault = fast ? pv->trap[VEC_PF].address : 0;
+	t->pv_page_fault_masks = !!(pv->trap[VEC_PF].flags & PV_TRAP_MASKS);
+	v->gate.page->pv_kernel_sp = pv->kernel_sp;
+}
+
 static void enter(struct vcpu *v)
 {
-	struct pv_vm *pv = pv_of(v);
-
 	if (!v->in_machine) {
-		pv->user = !pv_kernel_mode(&pv->vcpu);
+		v->gate.page->pv_user = !pv_kernel_mode(&pv_of(v)->vcpu);
 		regs_to_machine(v, v->cpu.rip);
 	}
+	refresh_gate(v);
 	v->crossings++;
 	if (v->exit_tsc)
 		v->exits[v->last_exit].ns += tsc_to_ns(rdtsc() - v->exit_tsc);

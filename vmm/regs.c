@@ -101,7 +101,7 @@ void regs_segments_in(struct vcpu *v)
 	c->seg[SEG_FS].base = rdfsbase();
 	c->seg[SEG_GS].base = rdgsbase();
 	// The guest can write the page: WRGSBASE must not be handed what it refuses.
-	c->kernel_gs_base = (u64)((s64)(v->gate.page->kernel_gs_base << 16) >> 16);
+	c->kernel_gs_base = v->vm->pv ? rdmsr(MSR_KERNEL_GS_BASE) : (u64)((s64)(v->gate.page->kernel_gs_base << 16) >> 16);
 }
 
 // A selector that the filtered tables refuse (not present, system, beyond an LDT that has shrunk since) is
@@ -126,7 +126,10 @@ void regs_segments_out(struct vcpu *v)
 	}
 	wrfsbase(c->seg[SEG_FS].base);
 	wrgsbase(c->seg[SEG_GS].base);
-	v->gate.page->kernel_gs_base = c->kernel_gs_base;
+	if (v->vm->pv) // its gate has SWAPGS
+		wrmsr(MSR_KERNEL_GS_BASE, c->kernel_gs_base);
+	else
+		v->gate.page->kernel_gs_base = c->kernel_gs_base;
 	v->segments_live = false;
 }
 

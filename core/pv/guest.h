@@ -26,6 +26,7 @@ struct pv_trap {
 	u64 address; // 0: none
 	u8 flags;    // as in struct trap_info
 };
+#define PV_TRAP_MASKS 4 // in flags: events are masked on entry
 
 struct pv_callback {
 	u64 address; // 0: none

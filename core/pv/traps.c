@@ -16,7 +16,6 @@
 #define ATTR_USER (3u << 5)
 #define RPL 3u
 #define TRAP_CLEARS (RFL_TF | RFL_RF | RFL_NT | RFL_VM | RFL_AC | RFL_IOPL)
-#define TRAP_MASKS 4 // in struct trap_info's flags
 
 void pv_crash(struct pv_vcpu *v, const char *fmt, ...)
 {
@@ -99,7 +98,7 @@ void pv_exception(struct pv_vcpu *v, const struct x86_fault *fault)
 	}
 	if (fault->vector == VEC_PF)
 		v->info->arch.cr2 = fault->cr2;
-	(void)enter(v, &(struct frame){t->address, t->flags & TRAP_MASKS, fault->has_error ? &fault->error : NULL});
+	(void)enter(v, &(struct frame){t->address, t->flags & PV_TRAP_MASKS, fault->has_error ? &fault->error : NULL});
 }
 
 void pv_syscall(struct pv_vcpu *v, bool compat)

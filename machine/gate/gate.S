@@ -170,6 +170,8 @@ gate_trap_ring0:
 gate_trap_in_gate:
 	cmpq $1, (%rsp)
 	je gate_drop_debug
+	jmp gate_pv_windows
+gate_trap_reported:
 	save_gprs
 	mov %cr2, %rax
 	mov %rax, VCPU(VP_CR2)
@@ -272,6 +274,8 @@ gate_syscall32:
 	mov %rax, VCPU(VP_SCRATCH + 8)
 	movq $1, VCPU(VP_ERROR)
 	jmp gate_syscall_cross_either
+
+#include "machine/gate/gate_pv.inc"
 
 // Into the guest world: RIP, CS, RFLAGS, RSP, SS and the general registers as the hypervisor put them in the vcpu_page.
 	.balign 16

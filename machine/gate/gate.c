@@ -18,6 +18,8 @@ CHECK(guest_cr2, VP_GUEST_CR2);
 CHECK(marker_cr2, VP_MARKER_CR2);
 CHECK(guest_cs, VP_GUEST_CS);
 CHECK(marker_left, VP_MARKER_LEFT);
+CHECK(pv_user, VP_PV_USER);
+CHECK(pv_kernel_sp, VP_PV_KERNEL_SP);
 CHECK(guest_cr3, VP_GUEST_CR3);
 CHECK(reflect, VP_REFLECT);
 CHECK(stack[32], VP_STACK_TOP);
@@ -47,6 +49,11 @@ CHECK(cr3_map, GT_CR3_MAP);
 CHECK(syscall_cs, GT_SYSCALL_CS);
 CHECK(cr3_exits, GT_CR3_EXITS);
 CHECK(cr3_mask, GT_CR3_MASK);
+CHECK(pv_info, GT_PV_INFO);
+CHECK(pv_syscall, GT_PV_SYSCALL);
+CHECK(pv_syscall_masks, GT_PV_SYSCALL_MASKS);
+CHECK(pv_page_fault, GT_PV_PAGE_FAULT);
+CHECK(pv_page_fault_masks, GT_PV_PAGE_FAULT_MASKS);
 
 #define DESC_CODE64(dpl) (0x00209b0000000000ull | ((u64)(dpl) << 45))
 #define DESC_DATA(dpl) (0x0000930000000000ull | ((u64)(dpl) << 45))
@@ -57,6 +64,7 @@ CHECK(cr3_mask, GT_CR3_MASK);
 
 extern const u8 trap_common[]; // machine/cpu/trap_entry.S
 extern const u8 gate_text_start[], gate_text_end[], gate_syscall[], gate_syscall32[], gate_to_guest[], gate_cr3[], gate_page_fault[], gate_reflect[], gate_hv_entry[];
+extern const u8 gate_pv_syscall[], gate_pv_page_fault[];
 void gate_run(struct gate_trust *trust, u64 entry);
 
 static u64 in_gate(const u8 *symbol)
@@ -111,6 +119,15 @@ static void *map_new(struct gate *g, u64 va, unsigned pages, u64 rights)
 	return frame_ptr(mpn);
 }
 
+// The tables for it are there: it is among the gate's other pages.
+static u64 *info_entry(struct gate *g)
+{
+	u64 *l2 = table_below(g, &((u64 *)frame_ptr(g->l3))[(GATE_PV_INFO >> 30) & 511]);
+	u64 *l1 = table_below(g, &l2[(GATE_PV_INFO >> 21) & 511]);
+
+	return &l1[(GATE_PV_INFO >> 12) & 511];
+}
+
 static bool map_run(struct gate *g, u64 va, mpn_t mpn, size_t pages, u64 rights)
 {
 	for (size_t i = 0; i < pages; i++)
@@ -119,11 +136,11 @@ static bool map_run(struct gate *g, u64 va, mpn_t mpn, size_t pages, u64 rights)
 	return true;
 }
 
-static void fill_idt(u64 *idt)
+static void fill_idt(u64 *idt, bool pv)
 {
 	for (unsigned v = 0; v < 256; v++) {
 		u64 handler = v == GATE_CR3_VECTOR ? in_gate(gate_cr3)
-			      : v == VEC_PF	   ? in_gate(gate_page_fault)
+			      : v == VEC_PF	   ? in_gate(pv ? gate_pv_page_fault : gate_page_fault)
 						   : GATE_TEXT + v * 16;
 		u64 dpl = v == VEC_BP || v == VEC_OF ? 3 : v == GATE_EXIT_VECTOR || v == GATE_CR3_VECTOR ? 1 : 0;
 		u64 ist = v == VEC_DB ? 1 : v == VEC_NMI ? 2 : v == VEC_DF ? 3 : v == VEC_MC ? 4 : 0;
@@ -177,6 +194,7 @@ enum status gate_create(struct gate *g, const struct gate_cache *cache)
 	if (g->l3 == MPN_NONE)
 		return ST_NOMEM;
 	g->frames = 1;
+	g->pv = !cache;
 	g->text = map_new(g, GATE_TEXT, (unsigned)(ROUND_UP(text, PAGE_SIZE) >> PAGE_SHIFT), RIGHTS_TEXT);
 	g->idt = map_new(g, GATE_IDT, 1, RIGHTS_RO);
 	g->tss = map_new(g, GATE_TSS, 1, RIGHTS_RO);
@@ -190,7 +208,7 @@ enum status gate_create(struct gate *g, const struct gate_cache *cache)
 		return ST_NOMEM;
 	assert(text <= 16 * PAGE_SIZE);
 	memcpy(g->text, gate_text_start, text);
-	fill_idt(g->idt);
+	fill_idt(g->idt, g->pv);
 	fill_tss((u8 *)g->tss);
 	fill_own_descriptors(g->gdt);
 	return ST_OK;
@@ -235,7 +253,7 @@ bool gate_intact(const struct gate *g)
 {
 	static u64 expected[512]; // one VM is checked at a time
 
-	fill_idt(expected);
+	fill_idt(expected, g->pv);
 	if (memcmp(g->idt, expected, PAGE_SIZE) || memcmp(g->text, gate_text_start, (size_t)(gate_text_end - gate_text_start)))
 		return false;
 	memset(expected, 0, PAGE_SIZE);
@@ -252,6 +270,8 @@ void gate_destroy(struct gate *g)
 
 	if (!g->frames)
 		return;
+	if (g->page) // all of it is there
+		gate_map_info(g, MPN_NONE);
 	l3 = frame_ptr(g->l3);
 	for (unsigned i = 0; i < 512; i++)
 		if (l3[i] & PTE_P)
@@ -307,6 +327,15 @@ void gate_load_ldt(struct gate *g, unsigned entries)
 	}
 }
 
+#define SYSRET_SELECTORS 0x23ull // CS 0x33, SS 0x2b: what Linux's programs have
+
+void gate_map_info(struct gate *g, mpn_t mpn)
+{
+	u64 *entry = info_entry(g);
+
+	*entry = mpn == MPN_NONE ? 0 : mpn << PAGE_SHIFT | RIGHTS_RW | PTE_P | PTE_A | PTE_D;
+}
+
 void gate_install(struct gate *g, u64 *cpu_root, u64 cpu_cr3)
 {
 	cpu_root[GATE_SLOT] = g->l3 << PAGE_SHIFT | PTE_P | PTE_W | PTE_A;
@@ -320,9 +349,9 @@ void gate_install(struct gate *g, u64 *cpu_root, u64 cpu_cr3)
 	ltr(SEL_TSS);
 	lgdt(GATE_GDT, 0xffff);
 	lidt(GATE_IDT, 0xfff);
-	wrmsr(MSR_LSTAR, in_gate(gate_syscall));
+	wrmsr(MSR_LSTAR, in_gate(g->pv ? gate_pv_syscall : gate_syscall));
 	wrmsr(MSR_CSTAR, in_gate(gate_syscall32));
-	wrmsr(MSR_STAR, (u64)SEL_HV_CS << 32);
+	wrmsr(MSR_STAR, (u64)SEL_HV_CS << 32 | SYSRET_SELECTORS << 48); // SYSRET is for paravirtual guests only
 	wrmsr(MSR_SFMASK, RFL_TF | RFL_NT | RFL_AC | RFL_DF | RFL_IF | RFL_IOPL);
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SCE | EFER_NXE);
 }

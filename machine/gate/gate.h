@@ -24,6 +24,7 @@ struct gate {
 	u8 *text;
 	u64 *idt;
 	u64 frames;               // taken for all of it
+	bool pv;                  // of a paravirtual guest: SYSCALL and page faults are served for it
 };
 
 // On failure as well, gate_destroy() gives back what was taken. The cache's frames stay the caller's; NULL: there is no translated code.
@@ -44,6 +45,8 @@ void gate_set_gdt(struct gate *g, unsigned index, u64 raw);
 void gate_clear_gdt(struct gate *g);
 // The flat ring-3 segments that Xen's PV interface promises beside the guest's own (FLAT_RING3_CS32, DS32, CS64).
 void gate_set_flat_user(struct gate *g);
+// The page that has a paravirtual guest's vcpu_info, at GATE_PV_INFO; MPN_NONE: none. The frame stays the caller's.
+void gate_map_info(struct gate *g, mpn_t mpn);
 // Guest's LDT: n entries are in g->ldt already filtered; 0: none.
 void gate_load_ldt(struct gate *g, unsigned entries);
 

@@ -9,7 +9,9 @@
 #define VP_CR3_REFUSED 0xd0
 #define VP_GUEST_CR2 0xc0
 #define VP_MARKER_CR2 0xd8
-#define VP_MARKER_LEFT 0x5b0
+#define VP_MARKER_LEFT 0x5c0
+#define VP_PV_USER 0x5b0
+#define VP_PV_KERNEL_SP 0x5b8
 #define VP_GUEST_CS 0xe0 // and guest_ss: one word
 #define VP_GUEST_CR3 0xe8
 #define VP_STACK_TOP 0x1f0
@@ -38,7 +40,12 @@
 #define GT_CR3_MAP 88
 #define GT_SYSCALL_CS 344 // and syscall_ss
 #define GT_CR3_EXITS 352
-#define GT_CR3_MASK 360
+#define GT_PV_INFO 360
+#define GT_PV_SYSCALL 368
+#define GT_PV_SYSCALL_MASKS 376
+#define GT_PV_PAGE_FAULT 384
+#define GT_PV_PAGE_FAULT_MASKS 392
+#define GT_CR3_MASK 400
 
 #define GATE_FAULT 0x1000         // or-ed into the vector: the gate's own IRETQ faulted
 #define GATE_SYSCALL_EXIT 0x2000  // "vector": SYSCALL that the gate did not serve; error 1: from 32-bit code

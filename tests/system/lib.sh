@@ -23,14 +23,17 @@ equal() { # NAME GOT WANTED
 
 finish() { exit $((failures > 0)); }
 
-# Writes $WORK/NAME.cfg and prints its path. VARIANT is an initrd's; the command line is console=ttyS0 and EXTRA.
+# Writes $WORK/NAME.cfg and prints its path. VARIANT is an initrd's; the command line is console=ttyS0 and EXTRA. TYPE=pv: a
+# paravirtual VM, console=hvc0.
 vm_file() { # NAME VARIANT [EXTRA] [MEMORY] [LINES-OF-CFG]
+	local console=ttyS0
+	[ "${TYPE:-hvm}" != pv ] || console=hvc0
 	cat >"$WORK/$1.cfg" <<END
 name = "$1"
-type = "hvm"
+type = "${TYPE:-hvm}"
 kernel = "$PWD/guests/vmlinuz"
 ramdisk = "$PWD/$B/guests/initrd-$2.cpio.gz"
-cmdline = "console=ttyS0${3:+ $3}"
+cmdline = "console=$console${3:+ $3}"
 memory = ${4:-256}
 ${5:-}
 END
