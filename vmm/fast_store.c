@@ -8,48 +8,10 @@
 #include "vmm/vm.h"
 
 #include "base/string.h"
+#include "core/x86/plain_store.h"
 #include "machine/mm/frames.h"
 
-#define REX_W 0x48
-#define REX_R 4
-#define REX_B 1
-
-struct store {
-	enum { STORE_REG, STORE_IMM, STORE_XCHG } kind;
-	unsigned reg; // source
-	s32 imm;
-	unsigned length;
-};
-
-// MOV [m], r64; MOV [m], imm32; XCHG [m], r64.
-static bool decode(const u8 *code, struct store *s)
-{
-	u8 rex = code[0], opcode = code[1], modrm = code[2];
-	unsigned mod = modrm >> 6, rm = modrm & 7, n = 3;
-
-	if ((rex & ~(REX_R | REX_B | 2)) != REX_W || mod == 3 || (opcode != 0x89 && opcode != 0xc7 && opcode != 0x87))
-		return false;
-	if (rm == 4) { // SIB
-		if (mod == 0 && (code[n] & 7) == 5)
-			n += 4;
-		n++;
-	} else if (mod == 0 && rm == 5) { // RIP-relative: never in the cache for guest memory
-		return false;
-	}
-	n += mod == 1 ? 1 : mod == 2 ? 4 : 0;
-	s->reg = ((modrm >> 3) & 7) | ((rex & REX_R) ? 8 : 0);
-	s->kind = opcode == 0x89 ? STORE_REG : opcode == 0x87 ? STORE_XCHG : STORE_IMM;
-	if (s->kind == STORE_IMM) {
-		if (s->reg & 7)
-			return false;
-		memcpy(&s->imm, code + n, 4);
-		n += 4;
-	}
-	s->length = n;
-	return true;
-}
-
-static u64 source(const struct vcpu *v, const struct store *s)
+static u64 source(const struct vcpu *v, const struct plain_store *s)
 {
 	if (s->kind == STORE_IMM)
 		return (u64)(s64)s->imm;
@@ -82,11 +44,11 @@ bool fast_store(struct vcpu *v, u64 gpa)
 	unsigned watched = shadow_watched(vm->shadow, gpa >> PAGE_SHIFT);
 	u64 offset = p->rip - GATE_TC, old, new_;
 	u64 *ram = gpa_ram(vm, gpa);
-	struct store s;
+	struct plain_store s;
 
 	if ((p->cs & 3) != 1 || offset >= (vm->cache.code_pages << PAGE_SHIFT) - 16 || (gpa & 7) || !ram || (watched & WATCH_CODE))
 		return false;
-	if (!decode((const u8 *)frame_ptr(vm->cache.code) + offset, &s) || (s.kind == STORE_XCHG && s.reg == R_RSP))
+	if (!plain_store_decode((const u8 *)frame_ptr(vm->cache.code) + offset, &s) || (s.kind == STORE_XCHG && s.reg == R_RSP))
 		return false;
 	new_ = source(v, &s);
 	old = *ram;

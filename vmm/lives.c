@@ -5,6 +5,9 @@
 
 #include "base/string.h"
 #include "machine/mm/frames.h"
+#include "vmm/pv.h"
+
+_Static_assert(PV_CALLS == ARRAY_SIZE(((struct vm *)0)->past_calls), "one for each hypercall");
 
 void restart_begin(struct vm *vm)
 {
@@ -61,8 +64,22 @@ u64 lives_instructions(const struct vm *vm)
 	return vm->past_counter + (vm->bt ? vm->vcpu.gate.page->counter[0] : 0);
 }
 
+u64 lives_calls(const struct vm *vm, unsigned nr)
+{
+	return vm->past_calls[nr] + (vm->pv ? vm->pv->guest.calls[nr] : 0);
+}
+
+static void keep_calls(struct vm *vm)
+{
+	for (unsigned nr = 0; nr < PV_CALLS; nr++)
+		vm->past_calls[nr] = lives_calls(vm, nr);
+	if (vm->pv)
+		memset(vm->pv->guest.calls, 0, sizeof(vm->pv->guest.calls));
+}
+
 static void keep(struct vm *vm)
 {
+	keep_calls(vm);
 	vm->past_bt = lives_bt_stats(vm);
 	vm->past_shadow = lives_shadow_stats(vm);
 	vm->past_shadow.tables = 0;

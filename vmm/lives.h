@@ -16,6 +16,7 @@ void restart_boot(struct vm *vm); // with vms_lock. It may end once more, for go
 // Counters of all its lives. After vm_free() as well.
 struct bt_stats lives_bt_stats(const struct vm *vm);
 struct shadow_stats lives_shadow_stats(const struct vm *vm); // `tables`: now
+u64 lives_calls(const struct vm *vm, unsigned nr); // of a hypercall
 u64 lives_instructions(const struct vm *vm);
 // Before translator and shadow are taken away.
 void lives_end(struct vm *vm);

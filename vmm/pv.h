@@ -59,6 +59,11 @@ extern const struct pv_guest_ports vmm_pv_guest_ports;
 extern const struct pv_event_ports vmm_pv_event_ports;
 extern const struct emul_ports vmm_pv_emul_ports;
 
+// pv_emulate.c: of its kernel's. False: it is not for us, and nothing has changed.
+bool pv_emulate_privileged(struct vcpu *v); // #GP came
+bool pv_emulate_store(struct vcpu *v, u64 va); // to a page table
+bool pv_emulate_cpuid(struct vcpu *v); // #UD came; programs, too
+
 // pv_run.c
 void pv_run(struct vcpu *v);
 u64 pv_next_event(const struct vcpu *v);

@@ -5,9 +5,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
-#include "base/string.h"
 #include "base/trace.h"
-#include "core/x86/insn.h"
 #include "machine/cpu/cpu.h"
 #include "machine/irq/time.h"
 #include "machine/mm/frames.h"
@@ -35,62 +33,6 @@ static struct x86_fault fault_of(const struct vcpu_page *p)
 		.vector = (u8)vector, .has_error = vector_has_error_code(vector), .error = (u32)p->error, .cr2 = p->cr2};
 }
 
-// A kernel's instruction that ring 1 may not execute and the interface lets it: what follows is the emulator's.
-static bool is_privileged(struct pv_vcpu *v)
-{
-	u8 bytes[15];
-	unsigned n = sizeof(bytes);
-	struct insn in;
-
-	while (n && !pv_read(v, v->cpu->rip, bytes, n)) // up to the page's end, if the next is not there
-		n--;
-	if (insn_decode_status(&in, INSN_MODE_64, bytes, n) != INSN_OK)
-		return false;
-	switch (in.d.mnemonic) {
-	case ZYDIS_MNEMONIC_IN:
-	case ZYDIS_MNEMONIC_OUT:
-	case ZYDIS_MNEMONIC_INSB:
-	case ZYDIS_MNEMONIC_INSW:
-	case ZYDIS_MNEMONIC_INSD:
-	case ZYDIS_MNEMONIC_OUTSB:
-	case ZYDIS_MNEMONIC_OUTSW:
-	case ZYDIS_MNEMONIC_OUTSD:
-	case ZYDIS_MNEMONIC_CLI:
-	case ZYDIS_MNEMONIC_STI:
-	case ZYDIS_MNEMONIC_HLT:
-	case ZYDIS_MNEMONIC_CLTS:
-	case ZYDIS_MNEMONIC_INVD:
-	case ZYDIS_MNEMONIC_WBINVD:
-	case ZYDIS_MNEMONIC_RDMSR:
-	case ZYDIS_MNEMONIC_WRMSR:
-	case ZYDIS_MNEMONIC_RDTSC:
-	case ZYDIS_MNEMONIC_RDTSCP:
-	case ZYDIS_MNEMONIC_LMSW:
-	case ZYDIS_MNEMONIC_SMSW:
-	case ZYDIS_MNEMONIC_XSETBV:
-	case ZYDIS_MNEMONIC_INVLPG:
-		return true;
-	case ZYDIS_MNEMONIC_MOV: // control and debug registers
-		return in.op[0].reg.value >= ZYDIS_REGISTER_CR0 || in.op[1].reg.value >= ZYDIS_REGISTER_CR0;
-	default:
-		return false;
-	}
-}
-
-// Runs one instruction of the kernel in the emulator. False: it is not one for it.
-static bool emulate(struct vcpu *v)
-{
-	struct pv_vcpu *pv = &pv_of(v)->vcpu;
-	enum emul_result r;
-
-	v->cpu.interrupt_shadow = false;
-	r = emul_step(&v->emul);
-	v->emulated++;
-	if (r == EMUL_FAULT)
-		pv_exception(pv, &v->emul.fault);
-	return r != EMUL_UNSUPPORTED;
-}
-
 static void page_fault(struct vcpu *v)
 {
 	struct pv_vcpu *pv = &pv_of(v)->vcpu;
@@ -105,7 +47,7 @@ static void page_fault(struct vcpu *v)
 		exit_is(v, EXIT_PAGE_WRITE);
 		exit_count_site(v, EXIT_PAGE_WRITE, v->cpu.rip);
 		pv->guest->frames.work = PV_WORK;
-		if (!pv_work_left(pv) || emulate(v)) // else the store comes again
+		if (!pv_work_left(pv) || pv_emulate_store(v, fault.cr2)) // or the store comes again
 			return;
 	}
 	exit_is(v, EXIT_PAGE_FAULT_GUEST);
@@ -114,31 +56,19 @@ static void page_fault(struct vcpu *v)
 	pv_exception(pv, &fault);
 }
 
-// UD2 and the letters "xen" before CPUID: the interface's view of it, for the kernel and for programs.
-static bool prefixed_cpuid(struct vcpu *v)
-{
-	static const u8 prefix[] = {0x0f, 0x0b, 'x', 'e', 'n', 0x0f, 0xa2};
-	u8 bytes[sizeof(prefix)];
-
-	if (!pv_read(&pv_of(v)->vcpu, v->cpu.rip, bytes, sizeof(bytes)) || memcmp(bytes, prefix, sizeof(prefix)))
-		return false;
-	v->cpu.rip += sizeof(prefix) - 2;
-	return emulate(v);
-}
-
 static void exception(struct vcpu *v)
 {
 	struct pv_vcpu *pv = &pv_of(v)->vcpu;
 	struct x86_fault fault = fault_of(v->gate.page);
 
-	if (fault.vector == VEC_UD && prefixed_cpuid(v)) {
+	if (fault.vector == VEC_UD && pv_emulate_cpuid(v)) {
 		exit_is(v, EXIT_EMULATE);
 		return;
 	}
-	if (fault.vector == VEC_GP && pv_kernel_mode(pv) && is_privileged(pv)) {
+	if (fault.vector == VEC_GP && pv_kernel_mode(pv)) {
 		exit_is(v, EXIT_EMULATE);
 		exit_count_site(v, EXIT_EMULATE, v->cpu.rip);
-		if (emulate(v))
+		if (pv_emulate_privileged(v))
 			return;
 	}
 	exit_is(v, EXIT_EXCEPTION);
@@ -278,13 +208,14 @@ static void refresh_gate(struct vcpu *v)
 {
 	struct gate_trust *t = v->gate.trust;
 	struct pv_vcpu *pv = &pv_of(v)->vcpu;
-	bool fast = pv->user_root != MPN_NONE && vmm_knobs.pv_fast;
+	bool fast;
 
 	if (unlikely(pv->info != pv_of(v)->info)) {
 		pv_of(v)->info = pv->info;
 		gate_map_info(&v->gate, ptr_mpn(pv->info));
-		t->pv_info = GATE_PV_INFO + ((u64)pv->info & PAGE_MASK);
+		t->pv_info = vmm_knobs.pv_fast ? GATE_PV_INFO + ((u64)pv->info & PAGE_MASK) : 0;
 	}
+	fast = pv->user_root != MPN_NONE && t->pv_info;
 	t->pv_syscall = fast ? pv->syscall.address : 0;
 	t->pv_syscall_masks = pv->syscall.masks;
 	t->pv_page_fault = fast ? pv->trap[VEC_PF].address : 0;
@@ -309,6 +240,7 @@ static void enter(struct vcpu *v)
 	if (unlikely(v->machine_dr7))
 		debug_leave();
 	v->exit_tsc = rdtsc();
+	pv_of(v)->vcpu.kernel_sp = v->gate.page->pv_kernel_sp; // the gate serves stack_switch
 	handle_exit(v);
 }
 

@@ -16,6 +16,7 @@
 #include "vmm/com1.h"
 #include "vmm/control.h"
 #include "vmm/lockstep.h"
+#include "vmm/pv.h"
 #include "vmm/integrity.h"
 #include "vmm/lives.h"
 #include "vmm/log.h"
@@ -72,7 +73,18 @@ static void hot_counters(const struct vcpu *v, struct stats_counter *out, char (
 #define HOT_REPORTED 24
 #define OWN_COUNTERS 11
 
-static struct stats_counter debug[HOT_REPORTED + OWN_COUNTERS + LOCKSTEP_COUNTERS];
+static struct stats_counter debug[HOT_REPORTED + OWN_COUNTERS + LOCKSTEP_COUNTERS + PV_CALLS];
+
+// How often a paravirtual guest has made each hypercall.
+static unsigned call_counters(const struct vm *vm, struct stats_counter *out)
+{
+	unsigned n = 0;
+
+	for (unsigned nr = 0; nr < PV_CALLS; nr++)
+		if (lives_calls(vm, nr))
+			out[n++] = (struct stats_counter){pv_call_name(nr), lives_calls(vm, nr)};
+	return n;
+}
 
 static unsigned debug_counters(const struct vm *vm)
 {
@@ -98,6 +110,7 @@ static unsigned debug_counters(const struct vm *vm)
 	hot_counters(v, debug, names, HOT_REPORTED, &n);
 	memcpy(debug + n, own, sizeof(own));
 	n += OWN_COUNTERS;
+	n += call_counters(vm, debug + n);
 	return n + lockstep_counters(debug + n);
 }
 

@@ -172,6 +172,7 @@ struct vm {
 	struct bt_stats past_bt;
 	struct shadow_stats past_shadow;
 	u64 past_counter;
+	u64 past_calls[64]; // of hypercalls, by number
 	u32 last_shadow_tables; // once it is freed
 };
 

@@ -338,35 +338,44 @@ static s64 physdev_op(struct pv_vcpu *v, const u64 *a)
 
 static s64 multicall(struct pv_vcpu *v, const u64 *a);
 
-static pv_call *const table[PV_CALLS] = {
-	[__HYPERVISOR_set_trap_table] = pv_set_trap_table,
-	[__HYPERVISOR_mmu_update] = pv_mmu_update,
-	[__HYPERVISOR_set_gdt] = pv_set_gdt,
-	[__HYPERVISOR_stack_switch] = pv_stack_switch,
-	[__HYPERVISOR_set_callbacks] = pv_set_callbacks,
-	[__HYPERVISOR_fpu_taskswitch] = fpu_taskswitch,
-	[__HYPERVISOR_set_debugreg] = set_debugreg,
-	[__HYPERVISOR_get_debugreg] = get_debugreg,
-	[__HYPERVISOR_update_descriptor] = pv_update_descriptor,
-	[__HYPERVISOR_memory_op] = pv_memory_op,
-	[__HYPERVISOR_multicall] = multicall,
-	[__HYPERVISOR_update_va_mapping] = pv_update_va_mapping,
-	[__HYPERVISOR_set_timer_op] = pv_set_timer_op,
-	[__HYPERVISOR_xen_version] = xen_version,
-	[__HYPERVISOR_console_io] = console_io,
-	[__HYPERVISOR_grant_table_op] = pv_grant_table_op,
-	[__HYPERVISOR_vm_assist] = vm_assist,
-	[__HYPERVISOR_update_va_mapping_otherdomain] = pv_update_va_mapping_otherdomain,
-	[__HYPERVISOR_iret] = pv_iret,
-	[__HYPERVISOR_vcpu_op] = pv_vcpu_op,
-	[__HYPERVISOR_set_segment_base] = set_segment_base,
-	[__HYPERVISOR_mmuext_op] = pv_mmuext_op,
-	[__HYPERVISOR_nmi_op] = pv_nmi_op,
-	[__HYPERVISOR_sched_op] = sched_op,
-	[__HYPERVISOR_callback_op] = pv_callback_op,
-	[__HYPERVISOR_event_channel_op] = pv_event_channel_op,
-	[__HYPERVISOR_physdev_op] = physdev_op,
+#define CALL(name, fn) [__HYPERVISOR_##name] = {fn, #name}
+static const struct {
+	pv_call *fn;
+	const char *name;
+} table[PV_CALLS] = {
+	CALL(set_trap_table, pv_set_trap_table),
+	CALL(mmu_update, pv_mmu_update),
+	CALL(set_gdt, pv_set_gdt),
+	CALL(stack_switch, pv_stack_switch),
+	CALL(set_callbacks, pv_set_callbacks),
+	CALL(fpu_taskswitch, fpu_taskswitch),
+	CALL(set_debugreg, set_debugreg),
+	CALL(get_debugreg, get_debugreg),
+	CALL(update_descriptor, pv_update_descriptor),
+	CALL(memory_op, pv_memory_op),
+	CALL(multicall, multicall),
+	CALL(update_va_mapping, pv_update_va_mapping),
+	CALL(set_timer_op, pv_set_timer_op),
+	CALL(xen_version, xen_version),
+	CALL(console_io, console_io),
+	CALL(grant_table_op, pv_grant_table_op),
+	CALL(vm_assist, vm_assist),
+	CALL(update_va_mapping_otherdomain, pv_update_va_mapping_otherdomain),
+	CALL(iret, pv_iret),
+	CALL(vcpu_op, pv_vcpu_op),
+	CALL(set_segment_base, set_segment_base),
+	CALL(mmuext_op, pv_mmuext_op),
+	CALL(nmi_op, pv_nmi_op),
+	CALL(sched_op, sched_op),
+	CALL(callback_op, pv_callback_op),
+	CALL(event_channel_op, pv_event_channel_op),
+	CALL(physdev_op, physdev_op),
 };
+
+const char *pv_call_name(unsigned nr)
+{
+	return table[nr].name;
+}
 
 static s64 unknown(struct pv_vcpu *v, u64 nr)
 {
@@ -384,9 +393,9 @@ static s64 unknown(struct pv_vcpu *v, u64 nr)
 static s64 call(struct pv_vcpu *v, u64 nr, const u64 *a)
 {
 	struct pv_guest *g = v->guest;
-	s64 r = nr < PV_CALLS && table[nr] ? table[nr](v, a) : unknown(v, nr);
+	s64 r = nr < PV_CALLS && table[nr].fn ? table[nr].fn(v, a) : unknown(v, nr);
 
-	if (nr < PV_CALLS && r != PV_AGAIN) {
+	if (nr < PV_CALLS && table[nr].fn && r != PV_AGAIN) {
 		g->calls[nr]++;
 		g->failures[nr] += r < 0 && r > -4096;
 	}

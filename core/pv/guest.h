@@ -118,6 +118,8 @@ void pv_guest_init(struct pv_guest *g, const struct pv_event_ports *events);
 // SYSCALL in the guest's kernel: RAX and arguments as the ABI has them, RIP behind it. False: not done yet.
 bool pv_hypercall(struct pv_vcpu *v) MUST_CHECK;
 
+const char *pv_call_name(unsigned nr); // of one below PV_CALLS; NULL: there is none
+
 // ---- memory.c: as the guest's kernel reaches it, through the tables in use. False: not mapped, or not so.
 bool pv_read(struct pv_vcpu *v, u64 va, void *buf, u64 n) MUST_CHECK;
 bool pv_write(struct pv_vcpu *v, u64 va, const void *buf, u64 n) MUST_CHECK;
@@ -125,6 +127,8 @@ bool pv_write(struct pv_vcpu *v, u64 va, const void *buf, u64 n) MUST_CHECK;
 bool pv_leaf(struct pv_vcpu *v, u64 va, mpn_t *table, unsigned *slot, u64 *entry) MUST_CHECK;
 // A store to a page table that the guest has mapped read-only: 1 to 8 bytes, not over an entry's end. As pv_store().
 enum status pv_table_store(struct pv_vcpu *v, u64 va, const void *bytes, unsigned n) MUST_CHECK;
+// The same of a whole entry; *old: what was there.
+enum status pv_table_exchange(struct pv_vcpu *v, u64 va, u64 value, u64 *old);
 bool pv_is_table(struct pv_vcpu *v, mpn_t mpn);
 
 // ---- traps.c

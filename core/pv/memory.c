@@ -107,6 +107,22 @@ bool pv_is_table(struct pv_vcpu *v, mpn_t mpn)
 	return fr && fr->uses && fr->type >= PV_L1 && fr->type <= PV_L4;
 }
 
+enum status pv_table_exchange(struct pv_vcpu *v, u64 va, u64 value, u64 *old)
+{
+	mpn_t table;
+	unsigned slot;
+	u64 entry;
+	enum status st;
+
+	if (!pv_leaf(v, va, &table, &slot, &entry) || !(entry & PTE_P) || !pv_is_table(v, mpn_of(entry)))
+		return ST_INVALID;
+	slot = (va & PAGE_MASK) / 8;
+	// A and D may be set by the machine up to the store; this guest's only CPU is here.
+	*old = ((u64 *)frame(v, mpn_of(entry)))[slot];
+	st = pv_store(&v->guest->frames, mpn_of(entry), slot, value, false);
+	return st;
+}
+
 enum status pv_table_store(struct pv_vcpu *v, u64 va, const void *bytes, unsigned n)
 {
 	mpn_t table;

@@ -64,7 +64,7 @@ CHECK(pv_page_fault_masks, GT_PV_PAGE_FAULT_MASKS);
 
 extern const u8 trap_common[]; // machine/cpu/trap_entry.S
 extern const u8 gate_text_start[], gate_text_end[], gate_syscall[], gate_syscall32[], gate_to_guest[], gate_cr3[], gate_page_fault[], gate_reflect[], gate_hv_entry[];
-extern const u8 gate_pv_syscall[], gate_pv_page_fault[];
+extern const u8 gate_pv_syscall[], gate_pv_page_fault[], gate_pv_protection[];
 void gate_run(struct gate_trust *trust, u64 entry);
 
 static u64 in_gate(const u8 *symbol)
@@ -140,6 +140,7 @@ static void fill_idt(u64 *idt, bool pv)
 {
 	for (unsigned v = 0; v < 256; v++) {
 		u64 handler = v == GATE_CR3_VECTOR ? in_gate(gate_cr3)
+			      : v == VEC_GP && pv  ? in_gate(gate_pv_protection)
 			      : v == VEC_PF	   ? in_gate(pv ? gate_pv_page_fault : gate_page_fault)
 						   : GATE_TEXT + v * 16;
 		u64 dpl = v == VEC_BP || v == VEC_OF ? 3 : v == GATE_EXIT_VECTOR || v == GATE_CR3_VECTOR ? 1 : 0;
