@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "machine/mm/frames.h"
 #include "vmm/knobs.h"
-#include "vmm/vm.h"
+#include "vmm/pv.h"
 
 extern const char image_start[], image_rodata_end[];
 
@@ -32,7 +32,7 @@ void integrity_start(void)
 
 static void violation(void *ctx, const char *text)
 {
-	log_err("%s: shadow audit: %s", ((struct vm *)ctx)->config.name, text);
+	log_err("%s: audit: %s", ((struct vm *)ctx)->config.name, text);
 }
 
 static void log_stress(const struct vm *vm)
@@ -52,11 +52,11 @@ void integrity_vm(struct vm *vm)
 
 	log_stress(vm);
 
-	if (!vmm_knobs.check || !vm->shadow || vm->restarting) // then its memory is half cleared
+	if (!vmm_knobs.check || (!vm->shadow && !vm->pv) || vm->restarting) // then its memory is half cleared
 		return;
-	n = shadow_audit(vm->shadow, violation, vm);
+	n = vm->pv ? pv_vm_audit(vm, violation) : shadow_audit(vm->shadow, violation, vm);
 	if (n)
-		panic("%s: %u violations in the shadow tables", vm->config.name, n);
+		panic("%s: %u violations in the %s", vm->config.name, n, vm->pv ? "counts of frames" : "shadow tables");
 	if (!gate_intact(&vm->vcpu.gate))
 		panic("%s: the gate's read-only pages have changed", vm->config.name);
 	if (sum_image() != image_sum)

@@ -93,6 +93,18 @@ static unsigned physical_bits(void)
 	return cpu_features.max_ext_leaf >= 0x80000008 ? MIN(cpuid(0x80000008, 0).eax & 0xff, 52u) : 36;
 }
 
+// Pages that it gave back in an earlier life.
+static bool fill_holes(struct pv_vm *pv)
+{
+	struct vm *vm = pv->vm;
+
+	for (ppn_t p = 0; p < vm->ppn_limit; p++)
+		if (vm->p2m[p] == MPN_NONE &&
+		    (!reserve_room(3) || !vm_fill_p2m(vm, p << PAGE_SHIFT, PAGE_SIZE) || !pv_maps_set(pv, vm->p2m[p], p)))
+			return false;
+	return true;
+}
+
 static void start_guest(struct pv_vm *pv)
 {
 	struct vm *vm = pv->vm;
@@ -233,9 +245,55 @@ bool pv_vm_boot(struct vm *vm, char *error, size_t size)
 		fmt_snprintf(error, size, "kernel or ramdisk is not in the bundle");
 		return false;
 	}
+	if (!fill_holes(vm->pv)) {
+		fmt_snprintf(error, size, "not enough machine memory for the pages that it had given back");
+		return false;
+	}
 	start_guest(vm->pv);
 	vm->vcpu.emul.ports = &vmm_pv_emul_ports;
 	gate_clear_gdt(&vm->vcpu.gate);
 	gate_set_flat_user(&vm->vcpu.gate);
 	return start_kernel(vm->pv, &kernel, &ramdisk, error, size);
+}
+
+// ---- audit
+
+static void held(struct pv_vm *pv, struct pv_count *count, mpn_t mpn)
+{
+	ppn_t page = mpn == MPN_NONE ? PPN_NONE : pv_maps_page(pv, mpn);
+
+	if (page == PPN_NONE)
+		return;
+	count[page].refs++;
+	count[page].uses++;
+}
+
+// What is held beside entries of tables and pins: all by type.
+static void count_held(struct pv_vm *pv, struct pv_count *count)
+{
+	const struct pv_vcpu *v = &pv->vcpu;
+
+	held(pv, count, v->root);
+	held(pv, count, v->user_root);
+	held(pv, count, v->info_mpn);
+	held(pv, count, pv->guest.shared_mpn);
+	held(pv, count, ptr_mpn(pv->guest.console));
+	for (unsigned i = 0; i < PV_GDT_PAGES; i++)
+		held(pv, count, v->gdt[i]);
+	for (unsigned i = 0; i < PV_LDT_PAGES; i++)
+		held(pv, count, v->ldt[i]);
+}
+
+unsigned pv_vm_audit(struct vm *vm, void (*report)(void *ctx, const char *text))
+{
+	u64 frames = ROUND_UP(vm->ppn_limit * sizeof(struct pv_count), PAGE_SIZE) >> PAGE_SHIFT;
+	mpn_t mpn = vm->pv->guest.console ? frames_alloc(frames, 0) : MPN_NONE;
+	unsigned n;
+
+	if (mpn == MPN_NONE)
+		return 0;
+	count_held(vm->pv, frame_ptr(mpn));
+	n = pv_audit(&vm->pv->guest.frames, frame_ptr(mpn), report, vm);
+	frames_free(mpn, frames);
+	return n;
 }
