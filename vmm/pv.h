@@ -4,7 +4,9 @@
 #ifndef VMM_PV_H
 #define VMM_PV_H
 
+#include "core/pv/build.h"
 #include "core/pv/guest.h"
+#include "core/pv/store.h"
 #include "vmm/vm.h"
 
 #define PV_ROOTS 16
@@ -21,6 +23,7 @@ struct pv_vm {
 	struct pv_guest guest;
 	struct pv_vcpu vcpu;
 	struct pv_frame *frame;
+	struct pv_store *store;
 	u32 **index; // by mpn / 1024: pages of u32 by mpn, 0: not the guest's, else its page plus one
 	mpn_t m2p_l3, unknown; // what the guest sees at MACH2PHYS_VIRT_START; a page of ~0
 	u64 own_frames;        // taken for maps and roots
@@ -28,6 +31,7 @@ struct pv_vm {
 	unsigned root_next;
 	struct vcpu_info *info; // that the gate knows
 	bool goes_on;           // a hypercall that is not done
+	bool store_due; // its ring has more for us
 };
 
 // pv_create.c. False: `error` says why; what was taken is given back by pv_vm_free().
@@ -54,6 +58,11 @@ void pv_roots_free(struct pv_vm *pv);
 void pv_roots_load(struct pv_vm *pv, ppn_t table);
 void pv_roots_changed(struct pv_vm *pv, ppn_t table, unsigned slot, u64 entry);
 void pv_roots_gone(struct pv_vm *pv, ppn_t table);
+
+// pv_store.c
+bool pv_vm_store_start(struct pv_vm *pv, const struct pv_build *b) MUST_CHECK; // a new one, with what a guest finds there
+void pv_vm_store(struct pv_vm *pv);        // the guest has rung, or there was more to do
+void pv_vm_power_button(struct pv_vm *pv); // its kernel is asked to shut down
 
 // pv_ports.c
 extern const struct pv_ports vmm_pv_frame_ports;

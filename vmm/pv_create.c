@@ -45,7 +45,8 @@ static bool take_all(struct vm *vm)
 		return false;
 	pv->frame = vm_take(vm, vm->ppn_limit * sizeof(*pv->frame));
 	pv->index = vm_take(vm, ROUND_UP(frame_limit(), 1024) / 1024 * sizeof(*pv->index));
-	if (!pv->frame || !pv->index || !pv_maps_create(pv) || !pv_roots_create(pv))
+	pv->store = vm_take(vm, sizeof(*pv->store));
+	if (!pv->frame || !pv->index || !pv->store || !pv_maps_create(pv) || !pv_roots_create(pv))
 		return false;
 	for (ppn_t p = 0; p < vm->ppn_limit; p++)
 		if (!pv_maps_set(pv, vm->p2m[p], p))
@@ -190,9 +191,12 @@ static bool hold_root(struct pv_vm *pv, mpn_t root)
 // Pages that the hypervisor writes for as long as the guest lives: never a table.
 static bool hold_pages(struct pv_vm *pv, const struct pv_build *b)
 {
-	struct pv_frames *f = &pv->guest.frames;
+	const mpn_t page[] = {pv->guest.shared_mpn, pv->vm->p2m[b->console_page], pv->vm->p2m[b->store_page]};
 
-	return pv_get_type(f, pv->guest.shared_mpn, PV_WRITABLE) == ST_OK && pv_get_type(f, pv->vm->p2m[b->console_page], PV_WRITABLE) == ST_OK;
+	for (unsigned i = 0; i < ARRAY_SIZE(page); i++)
+		if (pv_get_type(&pv->guest.frames, page[i], PV_WRITABLE) != ST_OK)
+			return false;
+	return true;
 }
 
 static bool start_kernel(struct pv_vm *pv, const struct bundle_file *kernel, const struct bundle_file *ramdisk, char *error, size_t size)
@@ -212,6 +216,7 @@ static bool start_kernel(struct pv_vm *pv, const struct bundle_file *kernel, con
 		.ctx = pv,
 		.shared_info = pv->guest.shared_mpn,
 		.console_port = pv_event_connect(&pv->guest.events, PV_USER_CONSOLE),
+		.store_port = pv_event_connect(&pv->guest.events, PV_USER_STORE),
 	};
 
 	if (!pv_image_parse(&image, kernel->data, kernel->size)) {
@@ -229,6 +234,10 @@ static bool start_kernel(struct pv_vm *pv, const struct bundle_file *kernel, con
 		return false;
 	}
 	pv->guest.console = page_ptr(pv, b.console_page);
+	if (!pv_vm_store_start(pv, &b)) {
+		fmt_snprintf(error, size, "its store has no room for what a guest finds there");
+		return false;
+	}
 	pv->vcpu.root = vm->p2m[b.root];
 	pv_roots_load(pv, b.root);
 	vm->vcpu.cpu.cr3 = pv->vcpu.root << PAGE_SHIFT;

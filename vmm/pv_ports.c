@@ -198,8 +198,12 @@ static void notify(void *ctx, unsigned vcpu)
 
 static void sent(void *ctx, unsigned user)
 {
+	struct pv_vm *pv = ctx;
+
 	if (user == PV_USER_CONSOLE)
-		pv_console_drain(&((struct pv_vm *)ctx)->guest);
+		pv_console_drain(&pv->guest);
+	else
+		pv_vm_store(pv);
 }
 
 const struct pv_event_ports vmm_pv_event_ports = {

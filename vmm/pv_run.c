@@ -174,6 +174,8 @@ static void attend(struct vcpu *v)
 	if (unlikely(v->requests) && !vcpu_requests(v, now))
 		return;
 	console_pass_input(v);
+	if (pv_of(v)->store_due)
+		pv_vm_store(pv_of(v));
 	if (pv_timer_next(pv) <= now)
 		pv_timer_advance(pv);
 	if (v->cpu.halted && pv_waits(pv)) {

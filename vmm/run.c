@@ -128,7 +128,9 @@ bool vcpu_requests(struct vcpu *v, u64 now)
 
 	v->requests = false;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (vm->power_button && !vm->pv)
+	if (vm->power_button && vm->pv)
+		pv_vm_power_button(vm->pv);
+	else if (vm->power_button)
 		platform_power_button(&vm->platform, now);
 	vm->power_button = false;
 	if (vm->killed)

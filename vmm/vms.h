@@ -33,7 +33,7 @@ void vms_refused(const struct vm_config *config, const char *reason);
 // The VM does not run until unpaused. Takes effect soon, not at once. A second pause is none.
 void vm_pause(struct vm *vm);
 void vm_unpause(struct vm *vm);
-// The guest sees its power button pressed; what it does about it is its business.
+// The guest sees its power button pressed, a paravirtual one control/shutdown in its store; what it does about it is its business.
 void vm_power_button(struct vm *vm);
 // Ends it, soon; vm_ended follows. One that is preserved is freed at once; who calls looks at vms_all_over() then.
 void vm_destroy(struct vm *vm);
