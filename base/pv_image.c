@@ -6,7 +6,8 @@
 #include <xen/elfnote.h>
 
 #define SPAN_MAX (512 * MIB) // of the kernel
-#define KERNEL_LOWEST 0xffff880000000000 // behind the hypervisor's slots
+#define LOWER_END BIT(47)
+#define UPPER_START 0xffff880000000000 // behind the hypervisor's slots
 #define HEADER_BYTES 64u
 #define PH_BYTES 56u
 
@@ -50,16 +51,24 @@ static bool read_notes(struct note *notes, const u8 *p, u64 left)
 	return true;
 }
 
-static bool use_notes(struct pv_image *i, const struct note *n)
+// In either half, and not in the hypervisor's slots.
+static bool base_ok(u64 base)
 {
-	if (!n[XEN_ELFNOTE_ENTRY].there || !n[XEN_ELFNOTE_VIRT_BASE].there)
-		return fail(i, "no kernel for Xen's PV interface: it has no notes that say where it is entered");
+	return !(base & PAGE_MASK) && (base <= LOWER_END - SPAN_MAX || (base >= UPPER_START && base <= ~0ull - SPAN_MAX));
+}
+
+// Small kernels leave out the notes whose defaults suit them: the base is 0 then, and they are entered where the file says. One with an
+// entry for PVH and none for PV is for PVH alone.
+static bool use_notes(struct pv_image *i, const struct note *n, u64 file_entry)
+{
+	if (!n[XEN_ELFNOTE_ENTRY].there && (!n[XEN_ELFNOTE_XEN_VERSION].there || n[XEN_ELFNOTE_PHYS32_ENTRY].there))
+		return fail(i, "no kernel for Xen's PV interface: it has no notes that say so");
 	i->virt_base = n[XEN_ELFNOTE_VIRT_BASE].value;
-	i->entry = n[XEN_ELFNOTE_ENTRY].value;
+	i->entry = n[XEN_ELFNOTE_ENTRY].there ? n[XEN_ELFNOTE_ENTRY].value : file_entry;
 	i->hypercall_page = n[XEN_ELFNOTE_HYPERCALL_PAGE].value;
 	i->init_p2m = n[XEN_ELFNOTE_INIT_P2M].value;
 	i->module_by_page = n[XEN_ELFNOTE_MOD_START_PFN].value;
-	if (i->virt_base & PAGE_MASK || i->virt_base < KERNEL_LOWEST || i->virt_base > ~0ull - SPAN_MAX)
+	if (!base_ok(i->virt_base))
 		return fail(i, "the base address of its notes is none of a 64-bit kernel");
 	if (i->init_p2m & PAGE_MASK)
 		return fail(i, "the address for its list of frames is no page's");
@@ -112,7 +121,7 @@ bool pv_image_parse(struct pv_image *i, const u8 *image, u64 size)
 		if (elf_le(p, 4) == PT_NOTE &&
 		    (!elf_within(elf_le(p + 8, 8), elf_le(p + 32, 8), size) || !read_notes(notes, image + elf_le(p + 8, 8), elf_le(p + 32, 8))))
 			return fail(i, "its notes are cut short");
-	if (!use_notes(i, notes))
+	if (!use_notes(i, notes, elf_le(image + 24, 8)))
 		return false;
 	for (const u8 *p = image + at; p < image + at + count * PH_BYTES; p += PH_BYTES) {
 		u64 pa = elf_le(p + 24, 8) - notes[XEN_ELFNOTE_PADDR_OFFSET].value;

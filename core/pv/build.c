@@ -8,6 +8,7 @@
 #include "core/pv/abi.h"
 
 #define TABLE_BITS 9
+#define LOWER_END BIT(47)
 #define REGION_ALIGN (4 * MIB)
 #define REGION_PAD (512 * KIB)
 #define LEAF (PTE_P | PTE_W | PTE_A | PTE_D)
@@ -41,6 +42,12 @@ static u64 tables_for(u64 va, u64 pages)
 	return n;
 }
 
+// From the kernel's base to the end of its half of the addresses.
+static u64 room(u64 base)
+{
+	return (base < LOWER_END ? LOWER_END - base : -base) >> PAGE_SHIFT;
+}
+
 static void plan(const struct pv_build *b, struct plan *p)
 {
 	const struct pv_image *i = b->parsed;
@@ -60,7 +67,9 @@ static void plan(const struct pv_build *b, struct plan *p)
 	do { // more tables may need a larger region
 		p->table_count = 1 + tables;
 		p->stack = p->tables + p->table_count;
-		p->region = ROUND_UP(((p->stack + 1) << PAGE_SHIFT) + REGION_PAD, REGION_ALIGN) >> PAGE_SHIFT;
+		p->region = (ROUND_UP(i->virt_base + ((p->stack + 1) << PAGE_SHIFT) + REGION_PAD, REGION_ALIGN) - i->virt_base) >> PAGE_SHIFT;
+		if (p->region > room(i->virt_base)) // check() says so
+			break;
 		tables = tables_for(i->virt_base, p->region);
 	} while (1 + tables > p->table_count);
 	at = p->region;
@@ -164,22 +173,28 @@ static void build_info(struct pv_build *b, const struct plan *p)
 	}
 }
 
+static u64 slot4(u64 va)
+{
+	return va >> 39 & 511;
+}
+
 static enum status check(struct pv_build *b, const struct plan *p)
 {
 	const struct pv_image *i = b->parsed;
-	u64 slot = i->init_p2m >> 39 & 511, last = (i->init_p2m + (p->list_pages << PAGE_SHIFT) - 1) >> 39 & 511;
+	u64 slot = slot4(i->init_p2m), last = slot4(i->init_p2m + (p->list_pages << PAGE_SHIFT) - 1);
+	u64 kernel = slot4(i->virt_base), kernel_last = slot4(i->virt_base + (p->region << PAGE_SHIFT) - 1);
 
 	if (strlen(b->cmdline) >= MAX_GUEST_CMDLINE) {
 		fmt_snprintf(b->error, sizeof(b->error), "command line of %lu characters: %u fit", (unsigned long)strlen(b->cmdline),
 			     MAX_GUEST_CMDLINE - 1);
 		return ST_INVALID;
 	}
-	if (i->init_p2m && (slot != last || slot == (i->virt_base >> 39 & 511) || (slot >= 256 && slot <= 271) ||
-			    (i->init_p2m >= BIT(47) && i->init_p2m < ~0ull << 47))) {
+	if (i->init_p2m && (slot != last || (slot >= kernel && slot <= kernel_last) || (slot >= 256 && slot <= 271) ||
+			    (i->init_p2m >= LOWER_END && i->init_p2m < ~0ull << 47))) {
 		fmt_snprintf(b->error, sizeof(b->error), "the kernel wants the list of its frames at 0x%lx, where it cannot be", (unsigned long)i->init_p2m);
 		return ST_INVALID;
 	}
-	if (p->end > b->pages || p->region > -i->virt_base >> PAGE_SHIFT) {
+	if (p->end > b->pages || p->region > room(i->virt_base)) {
 		fmt_snprintf(b->error, sizeof(b->error), "not enough memory: kernel and ramdisk need %lu MiB, there are %lu",
 			     (unsigned long)(ROUND_UP(p->end << PAGE_SHIFT, MIB) / MIB), (unsigned long)(b->pages >> (20 - PAGE_SHIFT)));
 		return ST_NOMEM;

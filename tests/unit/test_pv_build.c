@@ -19,6 +19,7 @@
 #define KERNEL_BYTES 0x6000
 #define MEMORY_MAX (48 * MIB)
 
+static u64 base = BASE;
 static u8 file[0x8000];
 static u64 file_size;
 static u8 *memory;
@@ -70,9 +71,9 @@ static void make_file(bool own_list, bool by_page)
 	header(0, 1, 0x1000, 0x100000, 0x5000, 0x5000);
 	header(1, 1, 0x6000, 0x200000, 0x1000, 0x3000);
 	notes_end = 0x400;
-	note(XEN_ELFNOTE_VIRT_BASE, BASE, 8);
-	note(XEN_ELFNOTE_ENTRY, BASE + 0x100123, 8);
-	note(XEN_ELFNOTE_HYPERCALL_PAGE, BASE + 0x102000, 8);
+	note(XEN_ELFNOTE_VIRT_BASE, base, 8);
+	note(XEN_ELFNOTE_ENTRY, base + 0x100123, 8);
+	note(XEN_ELFNOTE_HYPERCALL_PAGE, base + 0x102000, 8);
 	if (own_list)
 		note(XEN_ELFNOTE_INIT_P2M, P2M, 8);
 	note(XEN_ELFNOTE_MOD_START_PFN, by_page, 4);
@@ -164,10 +165,10 @@ static void check_region(void)
 	const struct start_info *info = at(build.start_info);
 	u64 va, leaf, end = 0;
 
-	for (va = BASE; walk(va, &leaf) != PPN_NONE; va += PAGE_SIZE) {
+	for (va = base; walk(va, &leaf) != PPN_NONE; va += PAGE_SIZE) {
 		bool table = va >= info->pt_base && va < info->pt_base + info->nr_pt_frames * PAGE_SIZE;
 
-		assert_int_equal(walk(va, &leaf), (va - BASE) >> PAGE_SHIFT);
+		assert_int_equal(walk(va, &leaf), (va - base) >> PAGE_SHIFT);
 		assert_int_equal(leaf & (PTE_P | PTE_W | PTE_U | PTE_A | PTE_D | PTE_NX), table ? PTE_P | PTE_A | PTE_D : PTE_P | PTE_W | PTE_A | PTE_D);
 		end = va + PAGE_SIZE;
 	}
@@ -188,7 +189,7 @@ static void check_info(const void *ramdisk, u64 ramdisk_size)
 	assert_int_equal(info->store_evtchn, 1);
 	assert_int_equal(info->console.domU.evtchn, 2);
 	assert_string_equal((const char *)info->cmd_line, "console=hvc0 x");
-	assert_int_equal(info->pt_base, BASE + build.root * PAGE_SIZE);
+	assert_int_equal(info->pt_base, base + build.root * PAGE_SIZE);
 	for (u64 i = 0; i < pages; i++)
 		assert_int_equal(*(u64 *)at(info->mfn_list + i * 8), to_mpn(NULL, i));
 	if (image.init_p2m)
@@ -201,13 +202,13 @@ static void check_info(const void *ramdisk, u64 ramdisk_size)
 
 static void check_kernel(void)
 {
-	assert_int_equal(memcmp(at(BASE + 0x100000), file + 0x1000, 4096), 0);
-	assert_int_equal(memcmp(at(BASE + 0x104000), file + 0x5000, 4096), 0);
-	assert_int_equal(memcmp(at(BASE + 0x200000), file + 0x6000, 4096), 0);
+	assert_int_equal(memcmp(at(base + 0x100000), file + 0x1000, 4096), 0);
+	assert_int_equal(memcmp(at(base + 0x104000), file + 0x5000, 4096), 0);
+	assert_int_equal(memcmp(at(base + 0x200000), file + 0x6000, 4096), 0);
 	for (unsigned i = 0; i < 0x2000; i++)
-		assert_int_equal(*(u8 *)at(BASE + 0x201000 + i), 0);
-	assert_int_equal(image.entry, BASE + 0x100123);
-	assert_int_equal(image.hypercall_page, BASE + 0x102000);
+		assert_int_equal(*(u8 *)at(base + 0x201000 + i), 0);
+	assert_int_equal(image.entry, base + 0x100123);
+	assert_int_equal(image.hypercall_page, base + 0x102000);
 }
 
 static void test_starts(void **state)
@@ -216,10 +217,13 @@ static void test_starts(void **state)
 
 	for (unsigned i = 0; i < sizeof(ramdisk); i++)
 		ramdisk[i] = (u8)(i ^ i >> 8);
-	for (unsigned variant = 0; variant < 8; variant++)
+	static const u64 bases[] = {BASE, 0, 0x400000, 3 * P2M - 2 * MIB, BIT(47) - 512 * MIB, 0xffff880000000000, BASE};
+
+	for (unsigned variant = 0; variant < 8 * ARRAY_SIZE(bases); variant++)
 		for (u64 size = 8 * MIB; size <= MEMORY_MAX; size += 20 * MIB) {
 			u64 ramdisk_size = variant & 4 ? sizeof(ramdisk) : 0;
 
+			base = bases[variant / 8];
 			make_file(variant & 1, variant & 2);
 			assert_true(pv_image_parse(&image, file, file_size));
 			assert_int_equal(start(size, ramdisk, ramdisk_size), ST_OK);
@@ -270,7 +274,6 @@ static void test_refused(void **state)
 		{64 + 2 * 56 + 32, 0x10000, 8},		 // notes cut short
 		{64 + 2 * 56, 6, 4},			 // no notes
 		{0x400 + 4, 0xffffffff, 4},		 // a note without end
-		{0x400 + 16, 0x400000, 8},		 // base in the lower half
 		{0x400 + 16, 0xffff800000000000, 8},	 // ... in the hypervisor's slots
 		{0x400 + 16, BASE + 1, 8},		 // ... within a page
 		{0x418 + 16, BASE, 8},			 // entry in no segment
@@ -287,6 +290,20 @@ static void test_refused(void **state)
 			fail_msg("case %u is taken", i);
 		assert_non_null(image.wrong);
 	}
+	static const u64 bases[] = {BASE + 1, BIT(47) - 512 * MIB + PAGE_SIZE, BIT(47), 0xffff7ffffffff000, 0xffff800000000000, 0xffff87fffffff000, ~0ull << 29};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(bases); i++) {
+		base = bases[i];
+		make_file(false, false);
+		assert_false(pv_image_parse(&image, file, file_size));
+		assert_non_null(strstr(image.wrong, "base address"));
+	}
+	base = 3 * P2M - 2 * MIB; // the list in the slot where the region ends
+	make_file(true, false);
+	set(0x448 + 16, 3 * P2M, 8);
+	assert_true(pv_image_parse(&image, file, file_size));
+	assert_int_equal(start(MEMORY_MAX, NULL, 0), ST_INVALID);
+	base = BASE;
 	static const u64 lists[] = {BASE + 0x400000, 0xffff800000000000, 0xffff87fffffff000, 0x7ffffff000, 0x900000000000};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(lists); i++) {
@@ -303,6 +320,33 @@ static void test_refused(void **state)
 	line[MAX_GUEST_CMDLINE] = 0;
 	build.cmdline = line;
 	assert_int_equal(pv_build(&build), ST_INVALID);
+}
+
+// Notes may be left out by a kernel that is mapped from 0 on and entered where the file says, but not by one that is for PVH.
+static void test_few_notes(void **state)
+{
+	u64 first = 0x400;
+
+	base = 0;
+	for (unsigned variant = 0; variant < 3; variant++) {
+		make_file(false, false);
+		set(24, 0x100456, 8);
+		notes_end = first;
+		if (variant < 2)
+			note(XEN_ELFNOTE_XEN_VERSION, 0, 8);
+		if (variant == 1)
+			note(XEN_ELFNOTE_PHYS32_ENTRY, 0x100000, 8);
+		header(2, 4, first, 0, notes_end - first, 0);
+		assert_int_equal(pv_image_parse(&image, file, file_size), variant == 0);
+		if (variant)
+			continue;
+		assert_int_equal(image.entry, 0x100456);
+		assert_int_equal(image.virt_base, 0);
+		assert_int_equal(start(8 * MIB, NULL, 0), ST_OK);
+		validate();
+		check_region();
+	}
+	base = BASE;
 }
 
 // Whatever the file says: an error, or a start that is fit.
@@ -347,6 +391,7 @@ int main(void)
 		cmocka_unit_test(test_starts),
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_few_notes),
 		cmocka_unit_test(test_random),
 	};
 
