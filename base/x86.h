@@ -94,6 +94,9 @@ enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS };
 #define PTE_NX BIT(63)
 #define PTE_ADDR 0x000ffffffffff000ull
 
+// Selector error codes (SDM 3A 6.13).
+#define ERROR_IDT 2u // by the interrupt descriptor table
+
 // Page-fault error code (SDM 3A 4.7).
 #define PF_P BIT(0)
 #define PF_W BIT(1)

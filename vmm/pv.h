@@ -74,6 +74,7 @@ extern const struct emul_ports vmm_pv_emul_ports;
 bool pv_emulate_privileged(struct vcpu *v); // #GP came
 bool pv_emulate_store(struct vcpu *v, u64 va); // to a page table
 bool pv_emulate_cpuid(struct vcpu *v); // #UD came; programs, too
+bool pv_emulate_int(struct vcpu *v);   // #GP by the machine's descriptor table came; programs, too
 
 // pv_run.c
 void pv_run(struct vcpu *v);

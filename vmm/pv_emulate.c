@@ -38,7 +38,11 @@ static bool is_privileged(struct pv_vcpu *v)
 	case ZYDIS_MNEMONIC_RDTSC:
 	case ZYDIS_MNEMONIC_RDTSCP:
 	case ZYDIS_MNEMONIC_LMSW:
-	case ZYDIS_MNEMONIC_SMSW:
+	case ZYDIS_MNEMONIC_SMSW: // those from here on with UMIP
+	case ZYDIS_MNEMONIC_SGDT:
+	case ZYDIS_MNEMONIC_SIDT:
+	case ZYDIS_MNEMONIC_SLDT:
+	case ZYDIS_MNEMONIC_STR:
 	case ZYDIS_MNEMONIC_XSETBV:
 	case ZYDIS_MNEMONIC_INVLPG:
 		return true;
@@ -120,6 +124,18 @@ bool pv_emulate_cpuid(struct vcpu *v)
 		return false;
 	v->cpu.rip += sizeof(prefix) - 2;
 	return emulate(v);
+}
+
+// INT n in its plain form; only 64-bit code has no base.
+bool pv_emulate_int(struct vcpu *v)
+{
+	const struct x86_segment *cs = &v->cpu.seg[SEG_CS];
+	u8 b[2];
+
+	if (!pv_read(&v->vm->pv->vcpu, v->cpu.rip + (cs->attr & SEG_ATTR_L ? 0 : cs->base), b, sizeof(b)) || b[0] != 0xcd)
+		return false;
+	pv_interrupt(&v->vm->pv->vcpu, b[1], sizeof(b));
+	return true;
 }
 
 // A store to a page table at va, which is mapped read-only. XCHG with RSP is not for here.

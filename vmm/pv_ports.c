@@ -330,7 +330,9 @@ static void em_cr_written(void *ctx, unsigned cr, u64 old)
 {
 	struct vcpu *v = ctx;
 
-	if (cr == 3)
+	if (cr == 2)
+		v->vm->pv->vcpu.info->arch.cr2 = v->cpu.cr2;
+	else if (cr == 3)
 		v->cpu.cr3 = old; // NEW_BASEPTR is the way
 	else
 		regs_control_out(v);

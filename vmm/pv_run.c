@@ -52,6 +52,8 @@ static void page_fault(struct vcpu *v)
 	}
 	exit_is(v, EXIT_PAGE_FAULT_GUEST);
 	exit_count_site(v, EXIT_PAGE_FAULT_GUEST, v->cpu.rip);
+	if ((fault.error & (PF_P | PF_U)) == (PF_P | PF_U) && pv_share_user(pv, fault.cr2))
+		return;
 	trace(MMU, TRACE_MMU_GUEST, fault.cr2, fault.error, v->cpu.rip, 0);
 	pv_exception(pv, &fault);
 }
@@ -73,6 +75,8 @@ static void exception(struct vcpu *v)
 	}
 	exit_is(v, EXIT_EXCEPTION);
 	exit_count_site(v, EXIT_EXCEPTION, v->cpu.rip);
+	if (fault.vector == VEC_GP && (fault.error & ERROR_IDT) && pv_emulate_int(v))
+		return;
 	trace(INJECT, TRACE_INJECT_EXCEPTION, fault.vector, fault.error, v->cpu.rip, fault.cr2);
 	if (fault.vector == VEC_DB)
 		debug_exception(v);
@@ -220,7 +224,7 @@ static void refresh_gate(struct vcpu *v)
 	fast = pv->user_root != MPN_NONE && t->pv_info;
 	t->pv_syscall = fast ? pv->syscall.address : 0;
 	t->pv_syscall_masks = pv->syscall.masks;
-	t->pv_page_fault = fast ? pv->trap[VEC_PF].address : 0;
+	t->pv_page_fault = fast && pv->user_root != pv->root ? pv->trap[VEC_PF].address : 0;
 	t->pv_page_fault_masks = !!(pv->trap[VEC_PF].flags & PV_TRAP_MASKS);
 	v->gate.page->pv_kernel_sp = pv->kernel_sp;
 }

@@ -26,7 +26,8 @@ struct pv_trap {
 	u64 address; // 0: none
 	u8 flags;    // as in struct trap_info
 };
-#define PV_TRAP_MASKS 4 // in flags: events are masked on entry
+#define PV_TRAP_RING 3  // in flags: the highest that may have it by INT n
+#define PV_TRAP_MASKS 4 // ... events are masked on entry
 
 struct pv_callback {
 	u64 address; // 0: none
@@ -130,10 +131,16 @@ enum status pv_table_store(struct pv_vcpu *v, u64 va, const void *bytes, unsigne
 // The same of a whole entry; *old: what was there.
 enum status pv_table_exchange(struct pv_vcpu *v, u64 va, u64 value, u64 *old);
 bool pv_is_table(struct pv_vcpu *v, mpn_t mpn);
+// A program's fault. Under Xen all pages that a 64-bit guest maps are its programs', too, and a kernel that runs programs on its own
+// tables (user_root is root) relies on it: U is added to the entries of an address in the lower half. False: it was there, or they are
+// not shared.
+bool pv_share_user(struct pv_vcpu *v, u64 va);
 
 // ---- traps.c
 // The guest's handler of an exception runs next. No such handler, or no stack for it: the guest ends.
 void pv_exception(struct pv_vcpu *v, const struct x86_fault *fault);
+// INT n, which the machine refused: its own gates are not for guests. RIP is at the instruction, which is so long.
+void pv_interrupt(struct pv_vcpu *v, u8 vector, unsigned bytes);
 // SYSCALL in user mode. RIP is behind it.
 void pv_syscall(struct pv_vcpu *v, bool compat);
 // The machine refused the frame by which the guest wanted to go on.

@@ -98,6 +98,26 @@ bool pv_write(struct pv_vcpu *v, u64 va, const void *buf, u64 n)
 	return true;
 }
 
+bool pv_share_user(struct pv_vcpu *v, u64 va)
+{
+	mpn_t table[5] = {[4] = v->root};
+	u64 entry[5];
+	bool added = false;
+
+	if (v->user_root != v->root || va >> 47)
+		return false;
+	for (unsigned level = 4; level; level--) {
+		entry[level] = ((u64 *)frame(v, table[level]))[slot_of(va, level)];
+		if (!(entry[level] & PTE_P))
+			return false;
+		table[level - 1] = mpn_of(entry[level]);
+	}
+	for (unsigned level = 4; level; level--)
+		if (!(entry[level] & PTE_U))
+			added |= pv_store(&v->guest->frames, table[level], slot_of(va, level), entry[level] | PTE_U, true) == ST_OK;
+	return added;
+}
+
 bool pv_is_table(struct pv_vcpu *v, mpn_t mpn)
 {
 	struct pv_frames *f = &v->guest->frames;

@@ -97,8 +97,28 @@ void pv_exception(struct pv_vcpu *v, const struct x86_fault *fault)
 		return;
 	}
 	if (fault->vector == VEC_PF)
-		v->info->arch.cr2 = fault->cr2;
+		v->info->arch.cr2 = v->cpu->cr2 = fault->cr2; // kernels without the interface's own way read the register
 	(void)enter(v, &(struct frame){t->address, t->flags & PV_TRAP_MASKS, fault->has_error ? &fault->error : NULL});
+}
+
+// As Xen: to the trap table the kernel is ring 1, unless it asked otherwise.
+static unsigned table_ring(const struct pv_vcpu *v)
+{
+	if (!pv_kernel_mode(v))
+		return 3;
+	return v->guest->assists >> VMASST_TYPE_architectural_iopl & 1 ? 0 : 1;
+}
+
+void pv_interrupt(struct pv_vcpu *v, u8 vector, unsigned bytes)
+{
+	const struct pv_trap *t = &v->trap[vector];
+	struct x86_fault fault = {.vector = vector};
+
+	if ((t->flags & PV_TRAP_RING) < table_ring(v))
+		fault = (struct x86_fault){.vector = VEC_GP, .has_error = true, .error = vector * 8u | ERROR_IDT};
+	else
+		v->cpu->rip += bytes;
+	pv_exception(v, &fault);
 }
 
 void pv_syscall(struct pv_vcpu *v, bool compat)
