@@ -10,7 +10,7 @@
 #include "vmm/vm.h"
 
 #define PV_ROOTS 16
-#define PV_EXTRAS 1 // pages of the guest's that are not its RAM: the shared one
+#define PV_EXTRAS (1 + PV_GRANT_FRAMES) // pages of the guest's that are not its RAM: the shared one, those of its grants
 
 // A level-4 table to be loaded, made of a guest's.
 struct pv_root {

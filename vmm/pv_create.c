@@ -106,11 +106,16 @@ static bool fill_holes(struct pv_vm *pv)
 	return true;
 }
 
+// It is the first of the extras; those of grants follow.
+static ppn_t shared_page(const struct vm *vm)
+{
+	return vm->ram_bytes >> PAGE_SHIFT;
+}
+
 static void start_guest(struct pv_vm *pv)
 {
 	struct vm *vm = pv->vm;
 	struct pv_guest *g = &pv->guest;
-	ppn_t shared = vm->ram_bytes >> PAGE_SHIFT;
 
 	memset(g, 0, sizeof(*g));
 	memset(&pv->vcpu, 0, sizeof(pv->vcpu));
@@ -118,7 +123,7 @@ static void start_guest(struct pv_vm *pv)
 	pv_frames_init(&g->frames, &vmm_pv_frame_ports, pv, pv->frame, vm->ppn_limit, physical_bits());
 	g->ports = &vmm_pv_guest_ports;
 	g->ctx = pv;
-	g->shared_mpn = vm->p2m[shared];
+	g->shared_mpn = vm->p2m[shared_page(vm)];
 	g->shared = frame_ptr(g->shared_mpn);
 	g->vcpu = &pv->vcpu;
 	g->vcpus = 1;
@@ -196,7 +201,7 @@ static bool hold_pages(struct pv_vm *pv, const struct pv_build *b)
 	for (unsigned i = 0; i < ARRAY_SIZE(page); i++)
 		if (pv_get_type(&pv->guest.frames, page[i], PV_WRITABLE) != ST_OK)
 			return false;
-	return true;
+	return pv_grants_init(&pv->guest, &pv->vm->p2m[shared_page(pv->vm) + 1]);
 }
 
 static bool start_kernel(struct pv_vm *pv, const struct bundle_file *kernel, const struct bundle_file *ramdisk, char *error, size_t size)
@@ -287,6 +292,7 @@ static void count_held(struct pv_vm *pv, struct pv_count *count)
 	held(pv, count, v->info_mpn);
 	held(pv, count, pv->guest.shared_mpn);
 	held(pv, count, ptr_mpn(pv->guest.console));
+	held(pv, count, ptr_mpn(pv->store->ring));
 	for (unsigned i = 0; i < PV_GDT_PAGES; i++)
 		held(pv, count, v->gdt[i]);
 	for (unsigned i = 0; i < PV_LDT_PAGES; i++)
@@ -302,7 +308,10 @@ unsigned pv_vm_audit(struct vm *vm, void (*report)(void *ctx, const char *text))
 	if (mpn == MPN_NONE)
 		return 0;
 	count_held(vm->pv, frame_ptr(mpn));
-	n = pv_audit(&vm->pv->guest.frames, frame_ptr(mpn), report, vm);
+	n = !pv_grants_audit(&vm->pv->guest, frame_ptr(mpn));
+	if (n)
+		report(vm, "grants");
+	n += pv_audit(&vm->pv->guest.frames, frame_ptr(mpn), report, vm);
 	frames_free(mpn, frames);
 	return n;
 }

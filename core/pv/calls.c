@@ -29,9 +29,10 @@ static s64 features(struct pv_vcpu *v, u64 arg)
 
 	if (!pv_read(v, arg, &f, sizeof(f)))
 		return -XEN_EFAULT;
-	f.submap = f.submap_idx ? 0
-				: 1u << XENFEAT_mmu_pt_update_preserve_ad | 1u << XENFEAT_gnttab_map_avail_bits |
-					  1u << XENFEAT_highmem_assist | 1u << XENFEAT_memory_op_vnode_supported;
+	if (f.submap_idx)
+		return -XEN_EINVAL;
+	f.submap = 1u << XENFEAT_mmu_pt_update_preserve_ad | 1u << XENFEAT_gnttab_map_avail_bits | 1u << XENFEAT_highmem_assist |
+		   1u << XENFEAT_memory_op_vnode_supported;
 	return give(v, arg, &f, sizeof(f));
 }
 
@@ -78,29 +79,32 @@ static s64 xen_version(struct pv_vcpu *v, const u64 *a)
 
 // ---- console
 
+// A piece costs as many entries as it has bytes: what is behind the port may be slow.
 static s64 console_io(struct pv_vcpu *v, const u64 *a)
 {
 	char piece[CONSOLE_PIECE];
-	u64 left = (u32)a[1], at = a[2];
 
 	if ((u32)a[0] == CONSOLEIO_read)
 		return 0;
 	if ((u32)a[0] != CONSOLEIO_write)
 		return -XEN_ENOSYS;
-	while (left) {
-		unsigned n = (unsigned)MIN(left, sizeof(piece));
+	while (v->progress < (u32)a[1]) {
+		unsigned n = (unsigned)MIN((u32)a[1] - v->progress, sizeof(piece));
 
-		if (!pv_read(v, at, piece, n))
+		if (!pv_work_left(v))
+			return PV_AGAIN;
+		if (!pv_read(v, a[2] + v->progress, piece, n))
 			return -XEN_EFAULT;
 		v->guest->ports->console(v->guest->ctx, piece, n);
-		at += n, left -= n;
+		pv_charge(v, n);
+		v->progress += n;
 	}
 	return 0;
 }
 
 // ---- scheduling
 
-static s64 shut_down(struct pv_vcpu *v, u32 reason)
+s64 pv_shut_down(struct pv_vcpu *v, u32 reason)
 {
 	struct pv_guest *g = v->guest;
 	static const struct {
@@ -127,8 +131,11 @@ static bool pending(const struct pv_guest *g, u32 port)
 	return __atomic_load_n(&g->shared->evtchn_pending[port / 64], __ATOMIC_SEQ_CST) >> port % 64 & 1;
 }
 
+// Without ports any event will do, masked or not.
 static bool polled(const struct pv_vcpu *v)
 {
+	if (!v->polls)
+		return v->info->evtchn_upcall_pending;
 	for (unsigned i = 0; i < v->polls; i++)
 		if (pending(v->guest, v->poll_port[i]))
 			return true;
@@ -137,15 +144,14 @@ static bool polled(const struct pv_vcpu *v)
 
 bool pv_waits(struct pv_vcpu *v)
 {
-	if (v->poll_until != ~0ull || v->polls) {
-		if (!polled(v) && !pv_event_deliverable(&v->guest->events, v->id) &&
-		    v->poll_until > v->guest->ports->now_ns(v->guest->ctx))
-			return true;
+	if (pv_event_deliverable(&v->guest->events, v->id) ||
+	    (v->polling && (polled(v) || v->poll_until <= v->guest->ports->now_ns(v->guest->ctx)))) {
+		v->polling = false;
 		v->poll_until = ~0ull;
 		v->polls = 0;
 		return false;
 	}
-	return !pv_event_deliverable(&v->guest->events, v->id);
+	return true;
 }
 
 static s64 poll(struct pv_vcpu *v, u64 arg)
@@ -165,6 +171,7 @@ static s64 poll(struct pv_vcpu *v, u64 arg)
 			return -XEN_EINVAL;
 		v->poll_port[i] = (u16)port;
 	}
+	v->polling = true;
 	v->polls = p.nr_ports;
 	v->poll_until = p.timeout ? p.timeout : ~0ull;
 	v->guest->block = pv_waits(v);
@@ -184,7 +191,7 @@ static s64 sched_op(struct pv_vcpu *v, const u64 *a)
 		v->guest->block = pv_waits(v);
 		return 0;
 	case SCHEDOP_shutdown:
-		return pv_read(v, a[1], &s, sizeof(s)) ? shut_down(v, s.reason) : -XEN_EFAULT;
+		return pv_read(v, a[1], &s, sizeof(s)) ? pv_shut_down(v, s.reason) : -XEN_EFAULT;
 	case SCHEDOP_shutdown_code:
 		return pv_read(v, a[1], &s, sizeof(s)) ? 0 : -XEN_EFAULT;
 	case SCHEDOP_poll:
@@ -272,19 +279,48 @@ static s64 set_segment_base(struct pv_vcpu *v, const u64 *a)
 #define DR6_WRITABLE 0xe00full
 #define DR6_ONES 0xffff0ff0ull
 #define DR7_ONES BIT(10)
+#define DR7_GD BIT(13)
+#define DR7_ENABLES 0xffull
 #define DR7_WRITABLE 0xffff03ffull
-#define KERNEL_HALF BIT(63)
+#define DR_NONE 8u
+
+// 4 and 5 are other names of 6 and 7 while CR4.DE is clear.
+static unsigned debugreg(const struct pv_vcpu *v, u64 n)
+{
+	if ((u32)n > 7 || (((u32)n == 4 || (u32)n == 5) && (v->cpu->cr4 & CR4_DE)))
+		return DR_NONE;
+	return (u32)n == 4 || (u32)n == 5 ? (u32)n + 2 : (u32)n;
+}
+
+static bool breakpoint_ok(u64 address)
+{
+	return is_canonical(address) && (address < HYPERVISOR_VIRT_START || address >= HYPERVISOR_VIRT_END);
+}
+
+// Breakpoints at I/O ports are CR4.DE's.
+static bool dr7_ok(const struct pv_vcpu *v, u64 value)
+{
+	if (value & DR7_GD)
+		return false;
+	for (unsigned i = 0; i < 4 && (value & DR7_ENABLES); i++)
+		if ((value >> (16 + i * 4) & 3) == 2 && !(v->cpu->cr4 & CR4_DE))
+			return false;
+	return true;
+}
 
 static s64 set_debugreg(struct pv_vcpu *v, const u64 *a)
 {
-	u64 n = a[0], value = a[1];
+	unsigned n = debugreg(v, a[0]);
+	u64 value = a[1];
 
-	if (n > 7 || (n < 4 && !is_canonical(value)) || (n >= 6 && value >> 32))
-		return -XEN_EINVAL;
-	if (n == 4 || n == 5)
+	if (n == DR_NONE)
+		return -XEN_ENODEV;
+	if (n >= 6 && value >> 32)
 		return -XEN_EINVAL;
 	if (n == 6)
 		value = (value & DR6_WRITABLE) | DR6_ONES;
+	else if (n == 7 ? !dr7_ok(v, value) : !breakpoint_ok(value))
+		return -XEN_EPERM;
 	if (n == 7)
 		value = (value & DR7_WRITABLE) | DR7_ONES;
 	v->cpu->dr[n] = value;
@@ -294,7 +330,9 @@ static s64 set_debugreg(struct pv_vcpu *v, const u64 *a)
 
 static s64 get_debugreg(struct pv_vcpu *v, const u64 *a)
 {
-	return a[0] > 7 || a[0] == 4 || a[0] == 5 ? -XEN_EINVAL : (s64)v->cpu->dr[a[0]];
+	unsigned n = debugreg(v, a[0]);
+
+	return n == DR_NONE ? -XEN_ENODEV : (s64)v->cpu->dr[n];
 }
 
 static s64 vm_assist(struct pv_vcpu *v, const u64 *a)
@@ -303,12 +341,12 @@ static s64 vm_assist(struct pv_vcpu *v, const u64 *a)
 				 1u << VMASST_TYPE_architectural_iopl | 1u << VMASST_TYPE_runstate_update_flag |
 				 1u << VMASST_TYPE_4gb_segments | 1u << VMASST_TYPE_4gb_segments_notify | 1ull << VMASST_TYPE_m2p_strict;
 
-	if (a[1] >= 64 || !(known >> a[1] & 1))
+	if ((u32)a[1] >= 64 || !(known >> (u32)a[1] & 1))
 		return -XEN_EINVAL;
 	if ((u32)a[0] == VMASST_CMD_enable)
-		v->guest->assists |= BIT(a[1]);
+		v->guest->assists |= BIT((u32)a[1]);
 	else if ((u32)a[0] == VMASST_CMD_disable)
-		v->guest->assists &= ~BIT(a[1]);
+		v->guest->assists &= ~BIT((u32)a[1]);
 	else
 		return -XEN_ENOSYS;
 	return 0;
@@ -390,24 +428,33 @@ static s64 unknown(struct pv_vcpu *v, u64 nr)
 	return -XEN_ENOSYS;
 }
 
-static s64 call(struct pv_vcpu *v, u64 nr, const u64 *a)
+// Two calls give back a register, which may have any value; neither goes on.
+static bool goes_on(u64 nr, s64 r)
+{
+	return r == PV_AGAIN && nr != __HYPERVISOR_iret && nr != __HYPERVISOR_get_debugreg;
+}
+
+// False: it goes on.
+static bool call(struct pv_vcpu *v, u64 nr, const u64 *a, s64 *r)
 {
 	struct pv_guest *g = v->guest;
-	s64 r = nr < PV_CALLS && table[nr].fn ? table[nr].fn(v, a) : unknown(v, nr);
 
-	if (nr < PV_CALLS && table[nr].fn && r != PV_AGAIN) {
+	*r = nr < PV_CALLS && table[nr].fn ? table[nr].fn(v, a) : unknown(v, nr);
+	if (goes_on(nr, *r))
+		return false;
+	if (nr < PV_CALLS && table[nr].fn) {
 		g->calls[nr]++;
-		g->failures[nr] += r < 0 && r > -4096;
+		g->failures[nr] += *r < 0 && *r > -4096;
 	}
-	if (r != PV_AGAIN)
-		v->progress = 0;
-	return r;
+	v->progress = 0;
+	return true;
 }
 
 // Results go into the entries as they come. Neither iret nor another multicall can be in one.
 static s64 multicall(struct pv_vcpu *v, const u64 *a)
 {
 	struct multicall_entry e;
+	bool done = true;
 	u64 at;
 	s64 r;
 
@@ -422,10 +469,13 @@ static s64 multicall(struct pv_vcpu *v, const u64 *a)
 		if (!pv_work_left(v))
 			return PV_AGAIN;
 		v->in_multicall = true;
-		r = e.op == __HYPERVISOR_iret ? -XEN_EINVAL : call(v, e.op, (const u64 *)e.args);
+		if (e.op == __HYPERVISOR_iret)
+			r = -XEN_EINVAL;
+		else
+			done = call(v, e.op, (const u64 *)e.args, &r);
 		v->in_multicall = false;
-		if (r == PV_AGAIN)
-			return r;
+		if (!done)
+			return PV_AGAIN;
 		if (!pv_write(v, at + offsetof(struct multicall_entry, result), &r, sizeof(r)))
 			break;
 	}
@@ -441,12 +491,11 @@ bool pv_hypercall(struct pv_vcpu *v)
 	u64 nr;
 	s64 r;
 
-	v->guest->frames.work = PV_WORK;
+	v->guest->frames.work = v->guest->budget;
 	if (!pv_work_left(v))
 		return false;
 	nr = (u32)c->gpr[R_RAX];
-	r = call(v, nr, a);
-	if (r == PV_AGAIN && nr != __HYPERVISOR_iret)
+	if (!call(v, nr, a, &r))
 		return false;
 	if (!v->guest->over)
 		c->gpr[R_RAX] = (u64)r;

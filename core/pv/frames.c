@@ -89,6 +89,13 @@ bool pv_in_use(const struct pv_frames *f, mpn_t mpn)
 	return fr && (fr->refs || fr->done);
 }
 
+bool pv_is_type(const struct pv_frames *f, mpn_t mpn, enum pv_type type)
+{
+	const struct pv_frame *fr = frame_of(f, mpn);
+
+	return fr && fr->uses && fr->type == type;
+}
+
 // A table without uses will give back what it holds.
 static void wait(struct pv_frames *f, struct pv_frame *fr)
 {

@@ -69,6 +69,7 @@ void pv_frames_init(struct pv_frames *f, const struct pv_ports *ports, void *ctx
 enum status pv_get(struct pv_frames *f, mpn_t mpn) MUST_CHECK;
 void pv_put(struct pv_frames *f, mpn_t mpn);
 bool pv_in_use(const struct pv_frames *f, mpn_t mpn);
+bool pv_is_type(const struct pv_frames *f, mpn_t mpn, enum pv_type type); // the guest's, with uses of that type
 
 // A use by type. ST_RANGE: not the guest's. ST_BUSY: it is of another. ST_INVALID: as a table it is not fit. ST_AGAIN: the budget is
 // used up; nothing was taken, and the next call goes on from there.

@@ -13,6 +13,7 @@
 #include "core/pv/abi.h"
 #include "core/pv/events.h"
 #include "core/pv/frames.h"
+#include "core/pv/grant.h"
 #include "core/x86/cpu.h"
 #include "core/x86/policy.h"
 
@@ -21,6 +22,7 @@
 #define PV_LDT_PAGES 16
 #define PV_CALLS 64 // numbers of hypercalls below this are counted
 #define PV_WORK 8192 // entries of page tables between two looks at the time
+#define PV_WORK_MIN 8 // with less nothing goes on: a look at the list, at two elements, at an entry of each level
 
 struct pv_trap {
 	u64 address; // 0: none
@@ -55,9 +57,10 @@ struct pv_vcpu {
 	unsigned ldt_entries;
 	struct vcpu_info *info;
 	mpn_t info_mpn; // held writable; MPN_NONE: it is in the shared page
-	u64 runstate_area, time_area; // guest's addresses, 0: none
+	u64 runstate_area; // guest's address, 0: none
 	u64 timer_ns, period_ns, period_at; // when VIRQ_TIMER is due; ~0: not
-	u64 poll_until;       // ~0: it does not poll
+	bool polling;
+	u64 poll_until;       // ~0: without end
 	u16 poll_port[128];   // while it polls
 	unsigned polls;
 	bool registered;      // vcpu_info has its own place
@@ -96,6 +99,7 @@ struct pv_guest {
 	void *ctx;
 	struct pv_frames frames;
 	struct pv_events events;
+	struct pv_grants grants;
 	struct shared_info *shared;
 	mpn_t shared_mpn;
 	struct pv_vcpu *vcpu; // [vcpus]
@@ -110,6 +114,7 @@ struct pv_guest {
 	u64 assists;
 	u64 calls[PV_CALLS], failures[PV_CALLS];
 	u8 unknown[PV_CALLS / 8]; // logged already
+	unsigned budget;          // of work, for each piece of a call: PV_WORK, but in tests down to PV_WORK_MIN
 	bool block, yield, over; // what the last hypercall wants of the scheduler
 };
 
@@ -155,6 +160,9 @@ static inline bool pv_kernel_mode(const struct pv_vcpu *v)
 // The kernel's own segments: of the first entry, and after each trap.
 void pv_enter_kernel(struct pv_vcpu *v);
 
+// ---- guest_audit.c: as pv_audit(), of all parts. What the caller holds, the shared page too, it has put into `count`.
+unsigned pv_guest_audit(struct pv_guest *g, struct pv_count *count, void (*report)(void *ctx, const char *text), void *ctx);
+
 // ---- time.c
 void pv_time_publish(struct pv_vcpu *v);     // where the guest has asked for it
 u64 pv_timer_next(const struct pv_vcpu *v);  // when pv_timer_advance() is due, ~0: never
@@ -171,7 +179,7 @@ unsigned pv_console_input(struct pv_guest *g, const u8 *bytes, unsigned n); // h
 void pv_cpuid_policy(cpuid_host_fn host, void *ctx, u32 leaf, u32 subleaf, const struct x86_cpu *cpu, u32 out[4]);
 
 // ---- hypercalls, one group each. Results are the ABI's.
-#define PV_AGAIN (-0x7fff) // not done: call again
+#define PV_AGAIN ((s64)BIT(63)) // not done: call again
 typedef s64 pv_call(struct pv_vcpu *v, const u64 *a);
 pv_call pv_set_trap_table, pv_set_callbacks, pv_callback_op, pv_stack_switch, pv_iret, pv_nmi_op;
 pv_call pv_set_gdt, pv_update_descriptor;
@@ -182,6 +190,8 @@ pv_call pv_event_channel_op;
 pv_call pv_grant_table_op;
 s64 pv_errno(enum status st);
 bool pv_work_left(struct pv_vcpu *v); // before each piece of a call; false: PV_AGAIN
+void pv_charge(struct pv_vcpu *v, unsigned work); // for what a piece does besides looking at entries
+s64 pv_shut_down(struct pv_vcpu *v, u32 reason);
 s64 pv_load_ldt(struct pv_vcpu *v, u64 base, u64 entries);
 
 #endif

@@ -120,11 +120,10 @@ bool pv_share_user(struct pv_vcpu *v, u64 va)
 
 bool pv_is_table(struct pv_vcpu *v, mpn_t mpn)
 {
-	struct pv_frames *f = &v->guest->frames;
-	ppn_t index = f->ports->ppn(f->ctx, mpn);
-	const struct pv_frame *fr = index < f->ppn_limit ? &f->frame[index] : NULL;
-
-	return fr && fr->uses && fr->type >= PV_L1 && fr->type <= PV_L4;
+	for (enum pv_type level = PV_L1; level <= PV_L4; level++)
+		if (pv_is_type(&v->guest->frames, mpn, level))
+			return true;
+	return false;
 }
 
 enum status pv_table_exchange(struct pv_vcpu *v, u64 va, u64 value, u64 *old)

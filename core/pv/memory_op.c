@@ -7,16 +7,14 @@
 #include <xen/memory.h>
 
 #define E820_RAM 1
+#define EXTENT_SHIFT 6 // the operation is below, extents already done above
+#define EXTENTS_MAX (~0u >> EXTENT_SHIFT)
+#define ORDER_MAX 9 // of what a guest without devices may ask for
 #define M2P_END 0xffff808000000000ull // of the slot
 
 static bool own(domid_t dom)
 {
 	return dom == DOMID_SELF || dom == PV_DOM;
-}
-
-static mpn_t mpn_at(struct pv_vcpu *v, ppn_t index)
-{
-	return v->guest->frames.ports->mpn(v->guest->frames.ctx, index);
 }
 
 // One extent. *slot is the guest's list's element: page numbers in, frames in or out.
@@ -39,75 +37,116 @@ static s64 populate(struct pv_vcpu *v, u64 *slot, bool named)
 	return 0;
 }
 
-// A page in use stays.
-static s64 release(struct pv_vcpu *v, u64 mpn)
+// Pages in use stay, and with one of them its extent.
+static s64 release(struct pv_vcpu *v, u64 mpn, unsigned order)
 {
 	struct pv_guest *g = v->guest;
 	struct pv_frames *f = &g->frames;
-	ppn_t index = f->ports->ppn(f->ctx, mpn);
 
-	if (index >= f->ppn_limit || pv_in_use(f, mpn))
-		return -XEN_EINVAL;
-	g->ports->release(g->ctx, index);
-	g->pages--;
+	for (u64 i = 0; i < BIT(order); i++)
+		if (f->ports->ppn(f->ctx, mpn + i) >= f->ppn_limit || pv_in_use(f, mpn + i))
+			return -XEN_EINVAL;
+	for (u64 i = 0; i < BIT(order); i++)
+		g->ports->release(g->ctx, f->ports->ppn(f->ctx, mpn + i));
+	g->pages -= BIT(order);
+	pv_charge(v, 1u << order);
 	return 0;
 }
 
-static s64 one_extent(struct pv_vcpu *v, u32 op, u64 at)
+static s64 one_extent(struct pv_vcpu *v, u32 op, unsigned order, u64 at)
 {
 	u64 slot = 0;
 	s64 r;
 
-	if ((op != XENMEM_increase_reservation) && !pv_read(v, at, &slot, sizeof(slot)))
+	if (op != XENMEM_increase_reservation && !pv_read(v, at, &slot, sizeof(slot)))
 		return -XEN_EFAULT;
 	if (op == XENMEM_decrease_reservation)
-		return release(v, slot);
+		return release(v, slot, order);
+	if (order) // contiguous memory
+		return -XEN_ENOMEM;
 	r = populate(v, &slot, op == XENMEM_populate_physmap);
 	if (r)
 		return r;
 	if (at && !pv_write(v, at, &slot, sizeof(slot))) {
-		(void)release(v, slot);
+		(void)release(v, slot, 0);
 		return -XEN_EFAULT;
 	}
 	return 0;
 }
 
-// The result is how many extents were done.
-static s64 reservation(struct pv_vcpu *v, u32 op, u64 arg)
+// The result is how many extents were done, from the first of the list on; it tells of errors, too. `start` are done already.
+static s64 reservation(struct pv_vcpu *v, u32 op, u64 start, u64 arg)
 {
 	struct xen_memory_reservation r;
 
-	if (!pv_read(v, arg, &r, sizeof(r)))
-		return -XEN_EFAULT;
-	if (!own(r.domid))
-		return -XEN_EPERM;
-	if (r.extent_order)
-		return v->progress ? (s64)v->progress : 0; // none can be had
-	while (v->progress < r.nr_extents) {
+	if (!pv_read(v, arg, &r, sizeof(r)) || !own(r.domid) || r.nr_extents > EXTENTS_MAX || r.extent_order > ORDER_MAX ||
+	    (r.mem_flags & XENMEMF_populate_on_demand))
+		return (s64)start;
+	while (start + v->progress < r.nr_extents) {
 		u64 list = (u64)r.extent_start.p;
 
 		if (!pv_work_left(v))
 			return PV_AGAIN;
-		if (one_extent(v, op, list ? list + v->progress * sizeof(u64) : 0))
+		if (one_extent(v, op, r.extent_order, list ? list + (start + v->progress) * sizeof(u64) : 0))
 			break;
 		v->progress++;
 	}
-	return (s64)v->progress;
+	return (s64)(start + v->progress);
 }
 
-// Every frame that is asked for is one like those given: it keeps them, and gives them back under the new numbers. Only one-page
-// extents on both sides: a guest that wants contiguous memory has a device.
+// What an exchange asks for, as Xen checks it.
+static s64 check_exchange(const struct xen_memory_exchange *x)
+{
+	if (MAX(x->in.extent_order, x->out.extent_order) > ORDER_MAX)
+		return -XEN_EPERM;
+	if (x->nr_exchanged > x->in.nr_extents || x->in.domid != x->out.domid || x->in.nr_extents > ~0ull >> ORDER_MAX ||
+	    x->out.nr_extents > ~0ull >> ORDER_MAX || x->in.nr_extents << x->in.extent_order != x->out.nr_extents << x->out.extent_order)
+		return -XEN_EINVAL;
+	if (!own(x->in.domid))
+		return -XEN_ESRCH;
+	return 0;
+}
+
+// A page for a page of any address, or of an address with so many bits: the one that was given is as good as another.
+static s64 exchange_one(struct pv_vcpu *v, const struct xen_memory_exchange *x)
+{
+	struct pv_guest *g = v->guest;
+	struct pv_frames *f = &g->frames;
+	u64 in = (u64)x->in.extent_start.p + x->nr_exchanged * sizeof(u64), mpn;
+	u64 out = (u64)x->out.extent_start.p + x->nr_exchanged * sizeof(u64), pfn;
+	unsigned bits = XENMEMF_get_address_bits(x->out.mem_flags);
+
+	if (!pv_read(v, in, &mpn, sizeof(mpn)) || !pv_read(v, out, &pfn, sizeof(pfn)))
+		return -XEN_EFAULT;
+	if (f->ports->ppn(f->ctx, mpn) >= f->ppn_limit || pv_in_use(f, mpn))
+		return -XEN_EINVAL;
+	if (bits && bits < 64 && mpn << PAGE_SHIFT >> bits)
+		return -XEN_ENOMEM;
+	if (!pv_write(v, out, &mpn, sizeof(mpn)))
+		return -XEN_EFAULT;
+	g->ports->set_machphys(g->ctx, mpn, pfn);
+	return 0;
+}
+
+// Single pages only: what is contiguous is for who has a device. The guest is told how far it went, whatever the result; that is also
+// where a long one goes on.
 static s64 exchange(struct pv_vcpu *v, u64 arg)
 {
 	struct xen_memory_exchange x;
+	s64 r;
 
 	if (!pv_read(v, arg, &x, sizeof(x)))
 		return -XEN_EFAULT;
-	if (!own(x.in.domid) || !own(x.out.domid))
-		return -XEN_EPERM;
-	if (x.in.nr_extents << x.in.extent_order != x.out.nr_extents << x.out.extent_order || x.nr_exchanged > x.in.nr_extents)
-		return -XEN_EINVAL;
-	return -XEN_ENOMEM;
+	r = check_exchange(&x);
+	while (!r && x.nr_exchanged < x.in.nr_extents) {
+		if (!pv_work_left(v))
+			r = PV_AGAIN;
+		else
+			r = x.in.extent_order || x.out.extent_order ? -XEN_ENOMEM : exchange_one(v, &x);
+		if (!r)
+			x.nr_exchanged++;
+	}
+	return pv_write(v, arg + offsetof(struct xen_memory_exchange, nr_exchanged), &x.nr_exchanged, sizeof(x.nr_exchanged)) ? r : -XEN_EFAULT;
 }
 
 static s64 memory_map(struct pv_vcpu *v, u64 arg)
@@ -120,10 +159,8 @@ static s64 memory_map(struct pv_vcpu *v, u64 arg)
 
 	if (!pv_read(v, arg, &m, sizeof(m)))
 		return -XEN_EFAULT;
-	if (!m.nr_entries)
-		return -XEN_EINVAL;
-	m.nr_entries = 1;
-	if (!pv_write(v, (u64)m.buffer.p, &entry, sizeof(entry)) || !pv_write(v, arg, &m, sizeof(m)))
+	m.nr_entries = MIN(m.nr_entries, 1u);
+	if (!pv_write(v, (u64)m.buffer.p, &entry, m.nr_entries * sizeof(entry)) || !pv_write(v, arg, &m, sizeof(m)))
 		return -XEN_EFAULT;
 	return 0;
 }
@@ -155,24 +192,45 @@ static s64 domain_pages(struct pv_vcpu *v, u64 arg, u64 pages)
 	return own(dom) ? (s64)pages : -XEN_ESRCH;
 }
 
-static s64 remove_from_physmap(struct pv_vcpu *v, u64 arg)
+// The guest's own count, of its list of frames.
+static u64 last_gpfn(const struct pv_guest *g)
 {
-	struct xen_remove_from_physmap r;
+	u64 pages = __atomic_load_n(&g->shared->arch.max_pfn, __ATOMIC_RELAXED);
 
-	if (!pv_read(v, arg, &r, sizeof(r)))
+	return pages ? pages - 1 : 0;
+}
+
+// The map from pages to frames is the guest's own: the interface gives it no part in what changes ours.
+static s64 physmap(struct pv_vcpu *v, u64 arg)
+{
+	domid_t dom; // the first field of each
+
+	if (!pv_read(v, arg, &dom, sizeof(dom)))
 		return -XEN_EFAULT;
-	if (!own(r.domid))
-		return -XEN_EPERM;
-	return release(v, r.gpfn < v->guest->pages_max ? mpn_at(v, r.gpfn) : MPN_NONE);
+	return own(dom) ? -XEN_EACCES : -XEN_ESRCH;
+}
+
+static s64 vnuma(struct pv_vcpu *v, u64 arg)
+{
+	struct xen_vnuma_topology_info t;
+
+	if (!pv_read(v, arg, &t, sizeof(t)))
+		return -XEN_EFAULT;
+	if (t.pad)
+		return -XEN_EINVAL;
+	return own(t.domid) ? -XEN_EOPNOTSUPP : -XEN_ESRCH;
 }
 
 s64 pv_memory_op(struct pv_vcpu *v, const u64 *a)
 {
-	switch ((u32)a[0] & 0x3f) {
-	case XENMEM_increase_reservation:
-	case XENMEM_decrease_reservation:
-	case XENMEM_populate_physmap:
-		return reservation(v, (u32)a[0] & 0x3f, a[1]);
+	u32 op = (u32)a[0] & ((1u << EXTENT_SHIFT) - 1);
+	u64 start = a[0] >> EXTENT_SHIFT;
+
+	if (op == XENMEM_increase_reservation || op == XENMEM_decrease_reservation || op == XENMEM_populate_physmap)
+		return reservation(v, op, start, a[1]);
+	if (start)
+		return -XEN_EINVAL;
+	switch (op) {
 	case XENMEM_exchange:
 		return exchange(v, a[1]);
 	case XENMEM_maximum_ram_page:
@@ -180,8 +238,9 @@ s64 pv_memory_op(struct pv_vcpu *v, const u64 *a)
 	case XENMEM_current_reservation:
 		return domain_pages(v, a[1], v->guest->pages);
 	case XENMEM_maximum_reservation:
-	case XENMEM_maximum_gpfn:
 		return domain_pages(v, a[1], v->guest->pages_max);
+	case XENMEM_maximum_gpfn:
+		return domain_pages(v, a[1], last_gpfn(v->guest));
 	case XENMEM_machphys_mfn_list:
 		return machphys_list(v, a[1]);
 	case XENMEM_machphys_mapping:
@@ -190,8 +249,12 @@ s64 pv_memory_op(struct pv_vcpu *v, const u64 *a)
 		return memory_map(v, a[1]);
 	case XENMEM_machine_memory_map:
 		return -XEN_EPERM;
+	case XENMEM_add_to_physmap:
+	case XENMEM_add_to_physmap_batch:
 	case XENMEM_remove_from_physmap:
-		return remove_from_physmap(v, a[1]);
+		return physmap(v, a[1]);
+	case XENMEM_get_vnumainfo:
+		return vnuma(v, a[1]);
 	default:
 		return -XEN_ENOSYS;
 	}

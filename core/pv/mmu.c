@@ -6,9 +6,11 @@
 #include "base/string.h"
 #include <xen/errno.h>
 
-#define PTR_COMMAND 3ull
+#define PTR_COMMAND 7ull
 #define DESCRIPTOR_P BIT(47)
 #define DESCRIPTOR_S BIT(44)
+#define DESCRIPTOR_TYPE (BIT(40) * 15)
+#define PAGE_WORK 64 // what a page that is filled costs, in entries
 
 s64 pv_errno(enum status st)
 {
@@ -37,6 +39,13 @@ bool pv_work_left(struct pv_vcpu *v)
 	return pv_let_go(f);
 }
 
+void pv_charge(struct pv_vcpu *v, unsigned work)
+{
+	struct pv_frames *f = &v->guest->frames;
+
+	f->work -= MIN(f->work, work);
+}
+
 static void *page(struct pv_vcpu *v, mpn_t mpn)
 {
 	return v->guest->frames.ports->map(v->guest->frames.ctx, mpn);
@@ -49,22 +58,36 @@ static mpn_t mpn_of(u64 address)
 
 static bool own(u64 dom)
 {
-	return (u32)dom == DOMID_SELF || (u32)dom == PV_DOM;
+	return (u16)dom == DOMID_SELF || (u16)dom == PV_DOM;
+}
+
+// Where the interface has one error for all.
+static s64 or_invalid(enum status st)
+{
+	return st == ST_OK ? 0 : st == ST_AGAIN ? PV_AGAIN : -XEN_EINVAL;
 }
 
 // ---- mmu_update
 
+// As Xen: -EBUSY is for an entry of a level-1 table alone.
+static s64 store(struct pv_vcpu *v, mpn_t table, unsigned slot, u64 value, bool keep_ad)
+{
+	struct pv_frames *f = &v->guest->frames;
+	enum status st = pv_store(f, table, slot, value, keep_ad);
+
+	return st == ST_OK ? 0 : pv_is_type(f, table, PV_L1) ? pv_errno(st) : or_invalid(st);
+}
+
 static s64 update_one(struct pv_vcpu *v, const struct mmu_update *u)
 {
 	struct pv_frames *f = &v->guest->frames;
-	mpn_t mpn = mpn_of(u->ptr);
+	mpn_t mpn = u->ptr >> PAGE_SHIFT;
 
 	switch (u->ptr & PTR_COMMAND) {
 	case MMU_NORMAL_PT_UPDATE:
 	case MMU_PT_UPDATE_PRESERVE_AD:
-		if (u->ptr & 4)
-			return -XEN_EINVAL;
-		return pv_errno(pv_store(f, mpn, (u->ptr & PAGE_MASK) / 8, u->val, (u->ptr & PTR_COMMAND) == MMU_PT_UPDATE_PRESERVE_AD));
+	case MMU_PT_UPDATE_NO_TRANSLATE:
+		return store(v, mpn, (u->ptr & PAGE_MASK) / 8, u->val, (u->ptr & PTR_COMMAND) == MMU_PT_UPDATE_PRESERVE_AD);
 	case MMU_MACHPHYS_UPDATE:
 		if (f->ports->ppn(f->ctx, mpn) >= f->ppn_limit)
 			return -XEN_EINVAL;
@@ -75,14 +98,20 @@ static s64 update_one(struct pv_vcpu *v, const struct mmu_update *u)
 	}
 }
 
-// Tells how many were done, if the guest wants to know; that counts on over the pieces of a long call.
+// Tells how many were done, if the guest wants to know and it can be told; that counts on over the pieces of a long call.
 static s64 finish_batch(struct pv_vcpu *v, u64 done, u64 out, s64 result)
 {
 	u32 n = (u32)done;
+	bool told = out && pv_write(v, out, &n, sizeof(n));
 
-	if (out && !pv_write(v, out, &n, sizeof(n)))
-		return -XEN_EFAULT;
+	(void)told;
 	return result;
+}
+
+// Whose tables are in the upper half: 0, or a guest's number plus one.
+static bool own_tables(u64 dom)
+{
+	return !((u32)dom >> 16) || (u32)dom >> 16 == PV_DOM + 1;
 }
 
 s64 pv_mmu_update(struct pv_vcpu *v, const u64 *a)
@@ -90,7 +119,7 @@ s64 pv_mmu_update(struct pv_vcpu *v, const u64 *a)
 	struct mmu_update u;
 	s64 r = 0;
 
-	if (!own(a[3]))
+	if (!own(a[3]) || !own_tables(a[3]))
 		return -XEN_ESRCH;
 	while (v->progress < (u32)a[1]) {
 		if (!pv_work_left(v))
@@ -105,15 +134,28 @@ s64 pv_mmu_update(struct pv_vcpu *v, const u64 *a)
 	return finish_batch(v, v->progress, a[2], r);
 }
 
+// A bit for each vCPU, at the guest's address.
+static bool mask_readable(struct pv_vcpu *v, u64 at)
+{
+	u8 mask[(PV_VCPUS + 7) / 8];
+
+	return pv_read(v, at, mask, (v->guest->vcpus + 7) / 8);
+}
+
+// What to flush is told behind the entry: nothing here needs it, but a mask that is not there is an error.
 s64 pv_update_va_mapping(struct pv_vcpu *v, const u64 *a)
 {
+	u64 mask = a[2] & ~UVMF_FLUSHTYPE_MASK, entry;
 	mpn_t table;
 	unsigned slot;
-	u64 entry;
+	s64 r;
 
 	if (!pv_leaf(v, a[0], &table, &slot, &entry))
 		return -XEN_EINVAL;
-	return pv_errno(pv_store(&v->guest->frames, table, slot, a[1], false));
+	r = store(v, table, slot, a[1], false);
+	if (r || !(a[2] & UVMF_FLUSHTYPE_MASK) || mask == UVMF_LOCAL || mask == UVMF_ALL)
+		return r;
+	return mask_readable(v, mask) ? 0 : -XEN_EFAULT;
 }
 
 s64 pv_update_va_mapping_otherdomain(struct pv_vcpu *v, const u64 *a)
@@ -131,7 +173,7 @@ static s64 new_base(struct pv_vcpu *v, mpn_t mpn)
 	mpn_t old = v->root;
 
 	if (st != ST_OK || mpn == v->root)
-		return pv_errno(st);
+		return or_invalid(st);
 	v->root = mpn;
 	v->guest->ports->load_root(v->guest->ctx, v, mpn);
 	pv_put_type(f, old);
@@ -146,7 +188,7 @@ static s64 new_user_base(struct pv_vcpu *v, mpn_t mpn)
 	mpn_t old = v->user_root;
 
 	if (st != ST_OK || mpn == old)
-		return pv_errno(st);
+		return or_invalid(st);
 	v->user_root = mpn ? mpn : MPN_NONE;
 	if (old != MPN_NONE)
 		pv_put_type(f, old);
@@ -160,9 +202,10 @@ static s64 fill_page(struct pv_vcpu *v, mpn_t to, const void *from)
 	enum status st = pv_get_type(f, to, PV_WRITABLE);
 
 	if (st != ST_OK)
-		return pv_errno(st);
+		return or_invalid(st);
+	pv_charge(v, PAGE_WORK);
 	if (from)
-		memcpy(page(v, to), from, PAGE_SIZE);
+		memmove(page(v, to), from, PAGE_SIZE); // it may be the same
 	else
 		memset(page(v, to), 0, PAGE_SIZE);
 	pv_put_type(f, to);
@@ -175,37 +218,37 @@ static s64 copy_page(struct pv_vcpu *v, mpn_t to, mpn_t from)
 
 	if (f->ports->ppn(f->ctx, from) >= f->ppn_limit)
 		return -XEN_EINVAL;
-	return to == from ? 0 : fill_page(v, to, page(v, from));
+	return fill_page(v, to, page(v, from));
 }
 
 static s64 ext_one(struct pv_vcpu *v, const struct mmuext_op *op)
 {
 	struct pv_frames *f = &v->guest->frames;
-	enum status st;
 
 	switch (op->cmd) {
 	case MMUEXT_PIN_L1_TABLE:
 	case MMUEXT_PIN_L2_TABLE:
 	case MMUEXT_PIN_L3_TABLE:
 	case MMUEXT_PIN_L4_TABLE:
-		st = pv_pin(f, op->arg1.mfn, (enum pv_type)(PV_L1 + op->cmd - MMUEXT_PIN_L1_TABLE));
-		return st == ST_BUSY ? -XEN_EINVAL : pv_errno(st);
+		return or_invalid(pv_pin(f, op->arg1.mfn, (enum pv_type)(PV_L1 + op->cmd - MMUEXT_PIN_L1_TABLE)));
 	case MMUEXT_UNPIN_TABLE:
-		return pv_errno(pv_unpin(f, op->arg1.mfn)) ? -XEN_EINVAL : 0;
+		return or_invalid(pv_unpin(f, op->arg1.mfn));
 	case MMUEXT_NEW_BASEPTR:
 		return new_base(v, op->arg1.mfn);
 	case MMUEXT_NEW_USER_BASEPTR:
 		return new_user_base(v, op->arg1.mfn);
 	case MMUEXT_TLB_FLUSH_LOCAL: // every entry into the guest is a new CR3: nothing older is in the TLB
 	case MMUEXT_INVLPG_LOCAL:
-	case MMUEXT_TLB_FLUSH_MULTI:
-	case MMUEXT_INVLPG_MULTI:
 	case MMUEXT_TLB_FLUSH_ALL:
 	case MMUEXT_INVLPG_ALL:
 		return 0;
+	case MMUEXT_TLB_FLUSH_MULTI:
+	case MMUEXT_INVLPG_MULTI:
+		return mask_readable(v, (u64)op->arg2.vcpumask.p) ? 0 : -XEN_EINVAL;
 	case MMUEXT_FLUSH_CACHE: // for who has a device
-	case MMUEXT_FLUSH_CACHE_GLOBAL:
 		return -XEN_EACCES;
+	case MMUEXT_FLUSH_CACHE_GLOBAL:
+		return -XEN_EINVAL;
 	case MMUEXT_SET_LDT:
 		return pv_load_ldt(v, op->arg1.linear_addr, op->arg2.nr_ents);
 	case MMUEXT_CLEAR_PAGE:
@@ -214,7 +257,7 @@ static s64 ext_one(struct pv_vcpu *v, const struct mmuext_op *op)
 		return copy_page(v, op->arg1.mfn, op->arg2.src_mfn);
 	case MMUEXT_MARK_SUPER:
 	case MMUEXT_UNMARK_SUPER:
-		return -XEN_EPERM;
+		return -XEN_EOPNOTSUPP;
 	default:
 		return -XEN_ENOSYS;
 	}
@@ -242,10 +285,11 @@ s64 pv_mmuext_op(struct pv_vcpu *v, const u64 *a)
 
 // ---- descriptor tables
 
-// The machine gets filtered copies, so what is refused here is what Xen refuses: system descriptors and gates.
+// The machine gets filtered copies, so what is refused here is what Xen refuses: system descriptors, and gates, which have no use.
+// Type 0 is harmless: the upper half of one that has two.
 static bool descriptor_ok(u64 raw)
 {
-	return !(raw & DESCRIPTOR_P) || (raw & DESCRIPTOR_S);
+	return !(raw & DESCRIPTOR_P) || (raw & DESCRIPTOR_S) || !(raw & DESCRIPTOR_TYPE);
 }
 
 static void give_back(struct pv_vcpu *v, mpn_t *pages, unsigned n)
@@ -262,7 +306,7 @@ static void give_back(struct pv_vcpu *v, mpn_t *pages, unsigned n)
 s64 pv_set_gdt(struct pv_vcpu *v, const u64 *a)
 {
 	struct pv_guest *g = v->guest;
-	u64 list[PV_GDT_PAGES], entries = a[1], n = ROUND_UP(entries, PER_PAGE) / PER_PAGE;
+	u64 list[PV_GDT_PAGES], entries = (u32)a[1], n = ROUND_UP(entries, PER_PAGE) / PER_PAGE;
 	mpn_t taken[PV_GDT_PAGES];
 
 	if (entries > FIRST_RESERVED_GDT_ENTRY)
@@ -276,7 +320,7 @@ s64 pv_set_gdt(struct pv_vcpu *v, const u64 *a)
 		if (st == ST_OK)
 			continue;
 		give_back(v, taken, i);
-		return st == ST_AGAIN ? PV_AGAIN : -XEN_EINVAL;
+		return or_invalid(st);
 	}
 	give_back(v, v->gdt, PV_GDT_PAGES);
 	memcpy(v->gdt, taken, n * sizeof(taken[0]));
@@ -296,7 +340,7 @@ static void load_ldt_page(struct pv_vcpu *v, unsigned n)
 	const u64 *raw = NULL;
 
 	if (pv_leaf(v, v->ldt_base + n * PAGE_SIZE, &table, &slot, &entry) && (entry & PTE_P) &&
-	    pv_get_type(&g->frames, mpn_of(entry), PV_DESCRIPTORS) == ST_OK) {
+	    pv_get_type(&g->frames, mpn_of(entry), PV_DESCRIPTORS) == ST_OK) { // no table is half-way: the budget has no part in it
 		v->ldt[n] = mpn_of(entry);
 		raw = page(v, v->ldt[n]);
 	}
@@ -347,11 +391,10 @@ s64 pv_update_descriptor(struct pv_vcpu *v, const u64 *a)
 		pv_put_type(f, mpn);
 		return 0;
 	}
-	if (st != ST_BUSY)
-		return pv_errno(st);
-	st = pv_get_type(f, mpn, PV_WRITABLE);
+	if (st == ST_BUSY)
+		st = pv_get_type(f, mpn, PV_WRITABLE);
 	if (st != ST_OK)
-		return st == ST_AGAIN ? PV_AGAIN : -XEN_EINVAL;
+		return or_invalid(st);
 	((u64 *)page(v, mpn))[(a[0] & PAGE_MASK) / 8] = a[1];
 	pv_put_type(f, mpn);
 	return 0;

@@ -6,11 +6,14 @@
 #include "base/string.h"
 #include "core/platform/kvm.h"
 #include <xen/errno.h>
+#include <xen/sched.h>
 #include <xen/vcpu.h>
 
 #define TSC_STABLE 1
 #define NEVER (~0ull)
 #define PERIOD_MIN 1000000ull // of a periodic timer, ns
+#define FAR (1ull << 50)      // ns from now: a guest that says so means none, or has counted over
+#define FAR_IS 100000000ull   // when it is called instead
 
 static struct vcpu_time_info clock_of(const struct pv_guest *g)
 {
@@ -46,6 +49,7 @@ void pv_guest_init(struct pv_guest *g, const struct pv_event_ports *events)
 		v->root = v->user_root = v->info_mpn = MPN_NONE;
 		v->info = &g->shared->vcpu_info[i];
 		v->info->evtchn_upcall_mask = 1;
+		g->budget = PV_WORK;
 		v->timer_ns = v->period_at = v->poll_until = NEVER;
 		for (unsigned k = 0; k < PV_GDT_PAGES; k++)
 			v->gdt[k] = MPN_NONE;
@@ -89,7 +93,11 @@ static s64 set_timer(struct pv_vcpu *v, u64 at)
 // 0: none. What is past is due at once.
 s64 pv_set_timer_op(struct pv_vcpu *v, const u64 *a)
 {
-	return set_timer(v, (s64)a[0] <= 0 ? NEVER : a[0]);
+	u64 now = v->guest->ports->now_ns(v->guest->ctx);
+
+	if (!a[0])
+		return set_timer(v, NEVER);
+	return set_timer(v, (s64)a[0] < 0 || (a[0] > now && a[0] - now >= FAR) ? now + FAR_IS : a[0]);
 }
 
 // ---- run states
@@ -135,11 +143,13 @@ static s64 register_info(struct pv_vcpu *v, struct pv_vcpu *of, u64 arg)
 
 	if (!pv_read(v, arg, &r, sizeof(r)))
 		return -XEN_EFAULT;
-	if (of->info_mpn != MPN_NONE || r.offset > PAGE_SIZE - sizeof(*to) || r.offset & 7)
+	if (r.offset > PAGE_SIZE - sizeof(*to) || r.offset & 7)
+		return -XEN_ENXIO;
+	if (of->info_mpn != MPN_NONE)
 		return -XEN_EINVAL;
 	st = pv_get_type(f, r.mfn, PV_WRITABLE);
 	if (st != ST_OK)
-		return pv_errno(st);
+		return st == ST_AGAIN ? PV_AGAIN : -XEN_EINVAL;
 	to = (struct vcpu_info *)((u8 *)f->ports->map(f->ctx, r.mfn) + r.offset);
 	*to = *of->info;
 	of->info = to;
@@ -150,14 +160,14 @@ static s64 register_info(struct pv_vcpu *v, struct pv_vcpu *of, u64 arg)
 	return 0;
 }
 
-static s64 register_time_area(struct pv_vcpu *v, struct pv_vcpu *of, u64 arg)
+// Written once: a clock does not change.
+static s64 register_time_area(struct pv_vcpu *v, u64 arg)
 {
 	struct vcpu_register_time_memory_area r;
 	struct vcpu_time_info t = clock_of(v->guest);
 
 	if (!pv_read(v, arg, &r, sizeof(r)))
 		return -XEN_EFAULT;
-	of->time_area = r.addr.p;
 	return r.addr.p && !pv_write(v, r.addr.p, &t, sizeof(t)) ? -XEN_EFAULT : 0;
 }
 
@@ -165,7 +175,7 @@ static s64 register_runstate_area(struct pv_vcpu *v, struct pv_vcpu *of, u64 arg
 {
 	struct vcpu_register_runstate_memory_area r;
 
-	if (!pv_read(v, arg, &r, sizeof(r)))
+	if (!pv_read(v, arg, &r, sizeof(r)) || !is_canonical(r.addr.p))
 		return -XEN_EFAULT;
 	of->runstate_area = r.addr.p;
 	refresh_runstate(of);
@@ -196,10 +206,18 @@ static s64 set_periodic(struct pv_vcpu *v, u64 arg)
 	return 0;
 }
 
+// Of the last that is up: the guest is done.
+static s64 take_down(struct pv_vcpu *v, struct pv_vcpu *of)
+{
+	for (unsigned i = 0; i < v->guest->vcpus; i++)
+		if (&v->guest->vcpu[i] != of && v->guest->vcpu[i].state != RUNSTATE_offline)
+			return -XEN_ENOSYS;
+	return pv_shut_down(v, SHUTDOWN_poweroff);
+}
+
 s64 pv_vcpu_op(struct pv_vcpu *v, const u64 *a)
 {
 	struct pv_vcpu *of = (u32)a[1] < v->guest->vcpus ? &v->guest->vcpu[(u32)a[1]] : NULL;
-	u64 physid;
 
 	if (!of)
 		return -XEN_ENOENT;
@@ -207,8 +225,11 @@ s64 pv_vcpu_op(struct pv_vcpu *v, const u64 *a)
 	case VCPUOP_is_up:
 		return of->state != RUNSTATE_offline;
 	case VCPUOP_initialise:
-	case VCPUOP_up:
 		return of == v ? -XEN_EEXIST : -XEN_EINVAL;
+	case VCPUOP_up:
+		return of == v ? 0 : -XEN_EINVAL;
+	case VCPUOP_down:
+		return take_down(v, of);
 	case VCPUOP_get_runstate_info:
 		return get_runstate(v, of, a[2]);
 	case VCPUOP_register_runstate_memory_area:
@@ -216,7 +237,7 @@ s64 pv_vcpu_op(struct pv_vcpu *v, const u64 *a)
 	case VCPUOP_register_vcpu_info:
 		return register_info(v, of, a[2]);
 	case VCPUOP_register_vcpu_time_memory_area:
-		return register_time_area(v, of, a[2]);
+		return register_time_area(v, a[2]);
 	case VCPUOP_set_periodic_timer:
 		return of == v ? set_periodic(v, a[2]) : -XEN_EINVAL;
 	case VCPUOP_stop_periodic_timer:
@@ -225,12 +246,9 @@ s64 pv_vcpu_op(struct pv_vcpu *v, const u64 *a)
 	case VCPUOP_set_singleshot_timer:
 		return of == v ? set_singleshot(v, a[2]) : -XEN_EINVAL;
 	case VCPUOP_stop_singleshot_timer:
-		of->timer_ns = NEVER;
-		return 0;
-	case VCPUOP_get_physid:
-		physid = of->id | (u64)of->id << 32;
-		return pv_write(v, a[2], &physid, sizeof(physid)) ? 0 : -XEN_EFAULT;
-	case VCPUOP_down: // the last one cannot
+		return of == v ? set_timer(v, NEVER) : -XEN_EINVAL;
+	case VCPUOP_get_physid: // for who has vCPUs of its own CPUs
+		return -XEN_EINVAL;
 	default:
 		return -XEN_ENOSYS;
 	}

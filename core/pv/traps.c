@@ -169,10 +169,12 @@ s64 pv_set_trap_table(struct pv_vcpu *v, const u64 *a)
 		memset(v->trap, 0, sizeof(v->trap));
 		return 0;
 	}
-	for (u64 at = a[0];; at += sizeof(struct trap_info)) {
+	for (;; v->progress++) { // nothing says how long the list is
 		struct trap_info t;
 
-		if (!pv_read(v, at, &t, sizeof(t)))
+		if (!pv_work_left(v))
+			return PV_AGAIN;
+		if (!pv_read(v, a[0] + v->progress * sizeof(t), &t, sizeof(t)))
 			return -XEN_EFAULT;
 		if (!t.address)
 			return 0;
@@ -180,16 +182,6 @@ s64 pv_set_trap_table(struct pv_vcpu *v, const u64 *a)
 			return -XEN_EINVAL;
 		v->trap[t.vector] = (struct pv_trap){t.address, t.flags};
 	}
-}
-
-s64 pv_set_callbacks(struct pv_vcpu *v, const u64 *a)
-{
-	if (!is_canonical(a[0]) || !is_canonical(a[1]) || !is_canonical(a[2]))
-		return -XEN_EINVAL;
-	v->event = (struct pv_callback){a[0], true};
-	v->failsafe.address = a[1];
-	v->syscall.address = a[2];
-	return 0;
 }
 
 static struct pv_callback *callback(struct pv_vcpu *v, unsigned type)
@@ -212,29 +204,43 @@ static struct pv_callback *callback(struct pv_vcpu *v, unsigned type)
 	}
 }
 
+static s64 set_callback(struct pv_vcpu *v, unsigned type, u64 address, bool masks)
+{
+	struct pv_callback *cb = callback(v, type);
+
+	if (!is_canonical(address))
+		return -XEN_EINVAL;
+	if (!cb)
+		return -XEN_ENOSYS;
+	*cb = (struct pv_callback){address, masks || type == CALLBACKTYPE_event || type == CALLBACKTYPE_nmi};
+	return 0;
+}
+
+// Each that can be is set: the older call has no errors.
+s64 pv_set_callbacks(struct pv_vcpu *v, const u64 *a)
+{
+	(void)set_callback(v, CALLBACKTYPE_event, a[0], false);
+	(void)set_callback(v, CALLBACKTYPE_failsafe, a[1], false);
+	(void)set_callback(v, CALLBACKTYPE_syscall, a[2], false);
+	return 0;
+}
+
 s64 pv_callback_op(struct pv_vcpu *v, const u64 *a)
 {
 	struct callback_register r;
 	struct callback_unregister u;
-	struct pv_callback *cb;
 
-	switch (a[0]) {
+	switch ((u32)a[0]) {
 	case CALLBACKOP_register:
 		if (!pv_read(v, a[1], &r, sizeof(r)))
 			return -XEN_EFAULT;
-		if (!is_canonical(r.address))
-			return -XEN_EINVAL;
-		cb = callback(v, r.type);
-		if (!cb)
-			return -XEN_ENOSYS;
-		*cb = (struct pv_callback){r.address, (r.flags & CALLBACKF_mask_events) || r.type == CALLBACKTYPE_event};
-		return 0;
+		return set_callback(v, r.type, r.address, r.flags & CALLBACKF_mask_events);
 	case CALLBACKOP_unregister:
 		if (!pv_read(v, a[1], &u, sizeof(u)))
 			return -XEN_EFAULT;
-		if (u.type != CALLBACKTYPE_nmi && u.type != CALLBACKTYPE_sysenter && u.type != CALLBACKTYPE_syscall32)
+		if (u.type != CALLBACKTYPE_nmi)
 			return callback(v, u.type) ? -XEN_EINVAL : -XEN_ENOSYS;
-		*callback(v, u.type) = (struct pv_callback){0};
+		v->nmi = (struct pv_callback){0};
 		return 0;
 	default:
 		return -XEN_ENOSYS;
@@ -245,14 +251,11 @@ s64 pv_nmi_op(struct pv_vcpu *v, const u64 *a)
 {
 	struct xennmi_callback cb;
 
-	switch (a[0]) {
+	switch ((u32)a[0]) {
 	case XENNMI_register_callback:
 		if (!pv_read(v, a[1], &cb, sizeof(cb)))
 			return -XEN_EFAULT;
-		if (!is_canonical(cb.handler_address))
-			return -XEN_EINVAL;
-		v->nmi = (struct pv_callback){cb.handler_address, true};
-		return 0;
+		return set_callback(v, CALLBACKTYPE_nmi, cb.handler_address, true);
 	case XENNMI_unregister_callback:
 		v->nmi = (struct pv_callback){0};
 		return 0;
@@ -305,7 +308,7 @@ s64 pv_iret(struct pv_vcpu *v, const u64 *a)
 		c->gpr[R_RCX] = i.rcx;
 	} else { // as SYSRET leaves them
 		c->gpr[R_RCX] = i.rip;
-		c->gpr[R_R11] = i.rflags;
+		c->gpr[R_R11] = c->rflags;
 	}
 	v->info->evtchn_upcall_mask = !(i.rflags & RFL_IF);
 	return (s64)i.rax;
