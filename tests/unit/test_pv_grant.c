@@ -1,37 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Grants: each operation and its errors, what the guest's entries say while they are in use, what holds a frame, and entries that change
 // under the hypervisor's hands. The guest grants to itself. After each call the audit agrees.
-#include "tests/unit/pv_machine.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <cmocka.h>
+#include "tests/unit/pv_test.h"
 
 #include <xen/errno.h>
-
-static struct machine m;
-
-static int start(void **state)
-{
-	machine_start(&m);
-	m.audits = true;
-	return 0;
-}
-
-static int end(void **state)
-{
-	assert_true(machine_end(&m));
-	return 0;
-}
-
-static void settled(int line, s64 got, s64 want)
-{
-	if (got != want)
-		fail_msg("line %d: %ld, should be %ld", line, (long)got, (long)want);
-	if (machine_audit(&m))
-		fail_msg("line %d: %s", line, m.wrong);
-}
-#define IS(call, want) settled(__LINE__, call, want)
 
 static s64 raw(unsigned op, const void *bytes, size_t n, unsigned count)
 {
@@ -357,8 +329,6 @@ static void test_planted(void **state)
 	m.guest.grants.handle[handle()].flags = GNTMAP_host_map;
 	IS(0, 0);
 }
-
-#define TEST(f) cmocka_unit_test_setup_teardown(f, start, end)
 
 int main(void)
 {
