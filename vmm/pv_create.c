@@ -274,29 +274,18 @@ bool pv_vm_boot(struct vm *vm, char *error, size_t size)
 
 static void held(struct pv_vm *pv, struct pv_count *count, mpn_t mpn)
 {
-	ppn_t page = mpn == MPN_NONE ? PPN_NONE : pv_maps_page(pv, mpn);
+	ppn_t page = pv_maps_page(pv, mpn);
 
-	if (page == PPN_NONE)
-		return;
 	count[page].refs++;
 	count[page].uses++;
 }
 
-// What is held beside entries of tables and pins: all by type.
+// Pages that the hypervisor writes; the rest of what is held, pv_guest_audit() knows.
 static void count_held(struct pv_vm *pv, struct pv_count *count)
 {
-	const struct pv_vcpu *v = &pv->vcpu;
-
-	held(pv, count, v->root);
-	held(pv, count, v->user_root);
-	held(pv, count, v->info_mpn);
 	held(pv, count, pv->guest.shared_mpn);
 	held(pv, count, ptr_mpn(pv->guest.console));
 	held(pv, count, ptr_mpn(pv->store->ring));
-	for (unsigned i = 0; i < PV_GDT_PAGES; i++)
-		held(pv, count, v->gdt[i]);
-	for (unsigned i = 0; i < PV_LDT_PAGES; i++)
-		held(pv, count, v->ldt[i]);
 }
 
 unsigned pv_vm_audit(struct vm *vm, void (*report)(void *ctx, const char *text))
@@ -308,10 +297,7 @@ unsigned pv_vm_audit(struct vm *vm, void (*report)(void *ctx, const char *text))
 	if (mpn == MPN_NONE)
 		return 0;
 	count_held(vm->pv, frame_ptr(mpn));
-	n = !pv_grants_audit(&vm->pv->guest, frame_ptr(mpn));
-	if (n)
-		report(vm, "grants");
-	n += pv_audit(&vm->pv->guest.frames, frame_ptr(mpn), report, vm);
+	n = pv_guest_audit(&vm->pv->guest, frame_ptr(mpn), report, vm);
 	frames_free(mpn, frames);
 	return n;
 }
