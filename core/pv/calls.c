@@ -450,7 +450,16 @@ static bool call(struct pv_vcpu *v, u64 nr, const u64 *a, s64 *r)
 	return true;
 }
 
-// Results go into the entries as they come. Neither iret nor another multicall can be in one.
+// It ends there, as under Xen: what is behind it in the list is no longer the kernel's to ask for.
+static s64 multicall_iret(struct pv_vcpu *v)
+{
+	v->outer_progress = 0;
+	v->cpu->gpr[R_RAX] = (u64)pv_iret(v, NULL);
+	v->left = true;
+	return 0;
+}
+
+// Results go into the entries as they come. No other multicall can be in one.
 static s64 multicall(struct pv_vcpu *v, const u64 *a)
 {
 	struct multicall_entry e;
@@ -468,11 +477,10 @@ static s64 multicall(struct pv_vcpu *v, const u64 *a)
 			return 0;
 		if (!pv_work_left(v))
 			return PV_AGAIN;
-		v->in_multicall = true;
 		if (e.op == __HYPERVISOR_iret)
-			r = -XEN_EINVAL;
-		else
-			done = call(v, e.op, (const u64 *)e.args, &r);
+			return multicall_iret(v);
+		v->in_multicall = true;
+		done = call(v, e.op, (const u64 *)e.args, &r);
 		v->in_multicall = false;
 		if (!done)
 			return PV_AGAIN;
@@ -497,7 +505,8 @@ bool pv_hypercall(struct pv_vcpu *v)
 	nr = (u32)c->gpr[R_RAX];
 	if (!call(v, nr, a, &r))
 		return false;
-	if (!v->guest->over)
+	if (!v->guest->over && !v->left)
 		c->gpr[R_RAX] = (u64)r;
+	v->left = false;
 	return true;
 }

@@ -67,6 +67,7 @@ struct pv_vcpu {
 	// A hypercall that goes on.
 	u64 progress, outer_progress;
 	bool in_multicall;
+	bool left; // by an iret in a multicall: RAX is set
 	// Run states (vcpu.h): since when it is in the present one, and how long it was in each.
 	int state;
 	u64 state_ns, state_sum[4];
