@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT
+// A paravirtual kernel that tries each group of hypercalls, and what is known to have broken Xen. Command line: `case=NAME` one
+// case; nothing: all that leave the VM alive. Prints `case NAME` before and `ok NAME`, or `bad NAME: ...` and `failed NAME`, after
+// each, and powers off; with `crash` as its reason if any was bad.
+#include "tests/guests/pv/pv.h"
+
+struct frame got;
+volatile unsigned events;
+bool keep_pending;
+extern u64 attempt_rsp;
+extern const u8 attempt_failed[];
+static u64 pages[PAGES][512] __attribute__((aligned(4096)));
+static u64 shared_page[512] __attribute__((aligned(4096)));
+static u8 user_stack[4096] __attribute__((aligned(4096)));
+static const char *running;
+static unsigned bad;
+
+void kernel_main(void);
+void handle(struct frame *f);
+
+void print(const char *s)
+{
+	(void)CALL(console_io, CONSOLEIO_write, strlen(s), s);
+}
+
+static void print_hex(u64 v)
+{
+	char buf[18], *p = buf + 17;
+
+	*p = 0;
+	do
+		*--p = "0123456789abcdef"[v & 15];
+	while (v >>= 4);
+	print(p);
+}
+
+bool check(bool good, const char *what, u64 detail)
+{
+	if (good)
+		return true;
+	bad++;
+	print("bad ");
+	print(running);
+	print(": ");
+	print(what);
+	print(" ");
+	print_hex(detail);
+	print(" (vector ");
+	print_hex(got.vector);
+	print(" error ");
+	print_hex(got.error);
+	print(" rip ");
+	print_hex(got.rip);
+	print(")\n");
+	return false;
+}
+
+static void power_off(unsigned reason)
+{
+	struct sched_shutdown s = {reason};
+
+	(void)CALL(sched_op, SCHEDOP_shutdown, &s);
+}
+
+struct shared_info *shared(void)
+{
+	return (struct shared_info *)shared_page;
+}
+
+// What an attempt meets ends it; anything else is a fault of ours.
+void handle(struct frame *f)
+{
+	if (f->vector == CAME_EVENT) {
+		events++;
+		if (!keep_pending) {
+			shared()->vcpu_info[0].evtchn_upcall_pending = 0;
+			shared()->vcpu_info[0].evtchn_pending_sel = 0;
+		}
+		f->rflags &= ~(u64)RFL_IF; // masked from here on
+		return;
+	}
+	got = *f;
+	if (!attempt_rsp) {
+		check(false, "came to the harness itself", shared()->vcpu_info[0].arch.cr2);
+		power_off(SHUTDOWN_crash);
+	}
+	f->rax = f->vector + 1;
+	f->rip = (u64)attempt_failed;
+	f->rsp = attempt_rsp;
+	f->cs = FLAT_KERNEL_CS64 & ~3u;
+	f->ss = FLAT_KERNEL_SS64;
+	f->rflags = 2;
+}
+
+// ---- memory
+
+u64 mfn_of(const void *p)
+{
+	return ((u64 *)start_info->mfn_list)[(u64)p >> PAGE_SHIFT];
+}
+
+u64 leaf(const void *p, u64 flags)
+{
+	return mfn_of(p) << PAGE_SHIFT | flags;
+}
+
+s64 remap(const void *p, u64 flags)
+{
+	return CALL(update_va_mapping, (u64)p & ~PAGE_MASK, flags ? leaf(p, flags) : 0, UVMF_INVLPG | UVMF_LOCAL);
+}
+
+u64 *page(unsigned n)
+{
+	if (remap(pages[n], KERNEL_RW))
+		check(false, "a page is still in use", n);
+	else
+		memset(pages[n], 0, PAGE_SIZE);
+	return pages[n];
+}
+
+s64 store(u64 mfn, unsigned slot, u64 value)
+{
+	struct mmu_update u = {mfn << PAGE_SHIFT | slot * 8u, value};
+
+	return CALL(mmu_update, &u, 1, 0, DOMID_SELF);
+}
+
+s64 ext(unsigned cmd, u64 arg1, u64 arg2)
+{
+	struct mmuext_op op = {.cmd = cmd};
+
+	op.arg1.mfn = arg1;
+	memcpy(&op.arg2, &arg2, sizeof(arg2));
+	return CALL(mmuext_op, &op, 1, 0, DOMID_SELF);
+}
+
+// The first tables are mapped, and frames of the image are by their page.
+u64 *table_of(u64 va, unsigned level)
+{
+	u64 *t = (u64 *)start_info->pt_base;
+
+	for (unsigned l = 4; l > level; l--) {
+		u64 frame = (t[va >> (12 + 9 * (l - 1)) & 511] & PTE_ADDR) >> PAGE_SHIFT;
+
+		t = (u64 *)(((u64 *)MACH2PHYS_VIRT_START)[frame] << PAGE_SHIFT);
+	}
+	return t;
+}
+
+// ---- programs
+
+struct iret_context user_context(const void *rip, u64 rflags, unsigned flags)
+{
+	return (struct iret_context){.rip = (u64)rip,
+				     .cs = FLAT_USER_CS64,
+				     .rflags = rflags | 2,
+				     .rsp = (u64)user_stack + sizeof(user_stack) - 64,
+				     .ss = FLAT_USER_SS64,
+				     .flags = flags};
+}
+
+static void enter_user(u64 context)
+{
+	iret((struct iret_context *)context);
+}
+
+unsigned run_user(const void *rip, u64 rflags, unsigned flags)
+{
+	struct iret_context c = user_context(rip, rflags, flags);
+
+	return attempt(enter_user, (u64)&c);
+}
+
+// ---- start
+
+static void set_callback(unsigned type, void (*fn)(void))
+{
+	struct callback_register r = {.type = (u16)type, .flags = CALLBACKF_mask_events, .address = (u64)fn};
+
+	check(!CALL(callback_op, CALLBACKOP_register, &r), "callback", type);
+}
+
+static void set_up(void)
+{
+	static struct trap_info traps[257];
+
+	running = "start";
+	for (unsigned v = 0; v < 256; v++)
+		traps[v] = (struct trap_info){(u8)v, (v == 3 || v == 4 || v == 0x80 ? 3 : 0) | 4, FLAT_KERNEL_CS64,
+					      (u64)stubs + v * 16};
+	check(!CALL(set_trap_table, traps), "trap table", 0);
+	set_callback(CALLBACKTYPE_event, on_event);
+	set_callback(CALLBACKTYPE_failsafe, on_failsafe);
+	set_callback(CALLBACKTYPE_syscall, on_syscall);
+	check(!CALL(stack_switch, 0, (u64)page(0) + PAGE_SIZE), "stack", 0);
+	check(!CALL(update_va_mapping, shared_page, start_info->shared_info | KERNEL_RW, UVMF_INVLPG | UVMF_LOCAL),
+	      "shared page", 0);
+	check(!ext(MMUEXT_NEW_USER_BASEPTR, mfn_of((void *)start_info->pt_base), 0), "programs' tables", 0);
+}
+
+static void run_case(const struct pv_case *c)
+{
+	unsigned before = bad;
+
+	print("case ");
+	print(running = c->name);
+	print("\n");
+	c->run();
+	print(bad == before ? "ok " : "failed ");
+	print(c->name);
+	print("\n");
+}
+
+static const struct pv_case *const lists[] = {call_cases,  memory_cases, event_cases,
+					      entry_cases, grant_cases,  fatal_cases};
+
+void kernel_main(void)
+{
+	const char *only = (const char *)start_info->cmd_line;
+
+	set_up();
+	only = strncmp(only, "case=", 5) ? NULL : only + 5;
+	for (unsigned l = 0; l < ARRAY_SIZE(lists); l++)
+		for (const struct pv_case *c = lists[l]; c->name; c++)
+			if (only ? !strcmp(c->name, only) : !c->fatal)
+				run_case(c);
+	print("end\n");
+	power_off(bad ? SHUTDOWN_crash : SHUTDOWN_poweroff);
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+// What the parts of the paravirtual test kernel share.
+#ifndef TESTS_PV_H
+#define TESTS_PV_H
+
+#include "base/gate.h"
+#include "base/string.h"
+#include "base/types.h"
+#include "base/x86.h"
+#define __XEN_INTERFACE_VERSION__ 0x00040e00
+#include <xen/xen.h>
+#include <xen/callback.h>
+#include <xen/event_channel.h>
+#include <xen/grant_table.h>
+#include <xen/memory.h>
+#include <xen/physdev.h>
+#include <xen/sched.h>
+#include <xen/vcpu.h>
+#include <xen/version.h>
+
+// By entry.S.
+struct frame {
+	u64 rax, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15;
+	u64 vector, error, rip, cs, rflags, rsp, ss;
+};
+#define CAME_SYSCALL 0x100u
+#define CAME_EVENT 0x101u
+#define CAME_FAILSAFE 0x102u
+#define CAME(vector) ((vector) + 1u) // as attempt() returns it
+
+extern struct start_info *start_info;
+extern struct frame got;         // what came last, other than events
+extern volatile unsigned events; // that came
+extern bool keep_pending;        // the event handler leaves all as it is
+extern const u8 stubs[], user_syscall[], user_sysenter[];
+void on_syscall(void), on_event(void), on_failsafe(void);
+unsigned attempt(void (*fn)(u64), u64 arg);
+void iret(struct iret_context *c) __attribute__((noreturn));
+void call_on(u64 rsp, u64 nr, u64 a0, u64 a1) __attribute__((noreturn));
+
+static inline s64 hypercall(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
+{
+	register u64 r10 __asm__("r10") = a3;
+
+	__asm__ volatile("syscall"
+			 : "+a"(nr), "+D"(a0), "+S"(a1), "+d"(a2), "+r"(r10)
+			 :
+			 : "rcx", "r11", "r8", "r9", "memory");
+	return (s64)nr;
+}
+#define CALL(name, ...) CALL_(name, ##__VA_ARGS__, 0, 0, 0, 0)
+#define CALL_(name, a, b, c, d, ...) hypercall(__HYPERVISOR_##name, (u64)(a), (u64)(b), (u64)(c), (u64)(d))
+
+// kernel.c
+void print(const char *s);
+bool check(bool good, const char *what, u64 detail); // prints what is wrong
+u64 mfn_of(const void *p); // of an address in the image
+u64 *page(unsigned n);     // n-th of PAGES, zeroed, mapped writable
+#define PAGES 48
+s64 remap(const void *p, u64 flags); // of the image: 0 unmaps
+s64 store(u64 mfn, unsigned slot, u64 value);
+s64 ext(unsigned cmd, u64 arg1, u64 arg2);
+u64 *table_of(u64 va, unsigned level);                          // that maps va now, as the kernel sees it (read-only)
+unsigned run_user(const void *rip, u64 rflags, unsigned flags); // as attempt()
+struct iret_context user_context(const void *rip, u64 rflags, unsigned flags);
+struct shared_info *shared(void);
+u64 leaf(const void *p, u64 flags); // an entry for it
+
+#define KERNEL_RO (PTE_P | PTE_A | PTE_D)
+#define KERNEL_RW (KERNEL_RO | PTE_W)
+#define TABLE (PTE_P | PTE_W | PTE_A | PTE_D)
+
+// memory.c
+void push_in_table(void), call_in_table(void);
+
+struct pv_case {
+	const char *name;
+	void (*run)(void);
+	bool fatal; // may end the VM: only when asked for by name
+};
+extern const struct pv_case call_cases[], memory_cases[], event_cases[], entry_cases[], grant_cases[], fatal_cases[];
+
+#endif
