@@ -6,6 +6,7 @@
 
 #include "base/gate.h"
 #include "machine/mm/frames.h"
+#include "vmm/pv.h"
 
 #define TOP_LEVEL 4
 
@@ -36,10 +37,16 @@ static void put_mpn(struct json_out *j, const struct vm *vm, u64 gpa)
 		json_put_null(j);
 }
 
+// What an entry leads to: a paravirtual guest's have machine addresses. No page of the guest's: beyond its memory.
+static u64 guest_physical(const struct vm *vm, u64 address)
+{
+	return vm->pv ? pv_maps_page(vm->pv, address >> PAGE_SHIFT) << PAGE_SHIFT | (address & PAGE_MASK) : address;
+}
+
 // The guest's entries, each with the frame of the table that it is in. *gpa: what the address maps to. False: to nothing.
 static bool guest_steps(struct json_out *j, struct vm *vm, u64 va, u64 *gpa)
 {
-	u64 table = vm->vcpu.cpu.cr3 & PTE_ADDR;
+	u64 table = guest_physical(vm, vm->vcpu.cpu.cr3 & PTE_ADDR);
 	bool mapped = false;
 
 	json_key(j, "guest");
@@ -58,11 +65,11 @@ static bool guest_steps(struct json_out *j, struct vm *vm, u64 va, u64 *gpa)
 		if (!(entry & PTE_P))
 			break;
 		if (is_leaf(entry, level)) {
-			*gpa = (entry & PTE_ADDR & ~(page_bytes(level) - 1)) | (va & (page_bytes(level) - 1));
+			*gpa = guest_physical(vm, (entry & PTE_ADDR & ~(page_bytes(level) - 1)) | (va & (page_bytes(level) - 1)));
 			mapped = true;
 			break;
 		}
-		table = entry & PTE_ADDR;
+		table = guest_physical(vm, entry & PTE_ADDR);
 	}
 	json_array_end(j);
 	return mapped;

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # The store of a paravirtual guest with the stock kernel: its drivers find it and have nothing to complain of, programs read and write it,
-# `trapeze shutdown` ends the VM by it, in its first life and in the next.
+# `trapeze shutdown` ends the VM by it, in the second life. Between them commands that look at it.
 . "$(dirname "$0")/lib.sh"
 T=$B/trapeze
 export TRAPEZE_CONTROL=$WORK/control
@@ -44,6 +44,11 @@ request 13 11 'data/a\0xy' 19
 if console_wait 'said [.]*OK' 20; then ok "a program writes"; else not_ok "a program writes" "see $console"; fi
 request 2 7 'data/a\0' 18
 if console_wait 'said [.]*xy' 20; then ok "and reads it"; else not_ok "and reads it" "see $console"; fi
+# Commands that look into a VM.
+"$T" walk pv 0xffffffff81000000 >"$WORK/walk" 2>&1
+if grep -q 'the shadow agrees' "$WORK/walk"; then ok "walk"; else not_ok "walk" "see $WORK/walk"; fi
+"$T" pause pv && equal "paused" "$("$T" list | sed -n 's/^pv .*\(paused\).*/\1/p')" paused
+"$T" unpause pv
 console_type 'reboot -f'
 deadline=$((SECONDS + 60))
 until [ "$(grep -ac 'TZ-INIT up' "$console")" -ge 2 ] || [ $SECONDS -ge $deadline ]; do sleep 0.5; done
