@@ -78,7 +78,7 @@ static enum emul_result port_out(void *ctx, u16 port, unsigned len, u32 value)
 	return EMUL_OK;
 }
 
-static enum emul_result msr_result(bool ok, struct x86_fault *fault)
+enum emul_result vmm_msr_result(bool ok, struct x86_fault *fault)
 {
 	if (ok)
 		return EMUL_OK;
@@ -93,7 +93,7 @@ static void host_cpuid(void *ctx, u32 leaf, u32 subleaf, u32 out[4])
 	out[0] = r.eax, out[1] = r.ebx, out[2] = r.ecx, out[3] = r.edx;
 }
 
-static u64 port_rdtsc(void *ctx)
+u64 vmm_host_rdtsc(void *ctx)
 {
 	return rdtsc();
 }
@@ -118,7 +118,7 @@ static enum emul_result port_rdmsr(void *ctx, u32 msr, u64 *value, struct x86_fa
 	else
 		ok = platform_rdmsr(&v->vm->platform, time_ns(), msr, value) || policy_rdmsr(&v->cpu, msr, value);
 	trace(DEVICE, TRACE_DEVICE_RDMSR, msr, *value, ok, 0);
-	return msr_result(ok, fault);
+	return vmm_msr_result(ok, fault);
 }
 
 // The gate serves SYSCALL from these.
@@ -156,7 +156,7 @@ static enum emul_result port_wrmsr(void *ctx, u32 msr, u64 value, struct x86_fau
 	}
 	if (msr == MSR_LSTAR || msr == MSR_SFMASK || msr == MSR_STAR || msr == MSR_EFER)
 		syscall_setup_changed(v);
-	return msr_result(ok, fault);
+	return vmm_msr_result(ok, fault);
 }
 
 // KVM's hypercalls: none of them is offered, a guest that tries is told so.
@@ -315,7 +315,7 @@ const struct emul_ports vmm_emul_ports = {
 	.rdmsr = port_rdmsr,
 	.wrmsr = port_wrmsr,
 	.cpuid = port_cpuid,
-	.rdtsc = port_rdtsc,
+	.rdtsc = vmm_host_rdtsc,
 	.hypercall = port_hypercall,
 	.cr_written = port_cr_written,
 	.dr_written = port_dr_written,

@@ -38,7 +38,7 @@ struct pv_vm {
 bool pv_vm_create(struct vm *vm, char *error, size_t size) MUST_CHECK;
 bool pv_vm_boot(struct vm *vm, char *error, size_t size) MUST_CHECK;
 void pv_vm_free(struct vm *vm);
-// Counts all uses of the guest's frames anew. Returns the number of violations, or of those that could not be counted for want of memory: 0.
+// Counts all uses of the guest's frames anew. Returns the number of violations; 0 as well if there is no memory to count in.
 unsigned pv_vm_audit(struct vm *vm, void (*report)(void *ctx, const char *text));
 
 // pv_maps.c: which page of the guest's a machine frame has, for us and for the guest.

@@ -21,14 +21,7 @@ static bool take_pages(struct vm *vm)
 {
 	vm->ram_bytes = vm->low_bytes = vm->config.memory;
 	vm->ppn_limit = (vm->ram_bytes >> PAGE_SHIFT) + PV_EXTRAS;
-	if (!reserve_room((ROUND_UP(vm->ppn_limit * sizeof(mpn_t), PAGE_SIZE) >> PAGE_SHIFT) + vm->ppn_limit))
-		return false;
-	vm->p2m = vm_take(vm, vm->ppn_limit * sizeof(mpn_t));
-	if (!vm->p2m)
-		return false;
-	for (ppn_t p = 0; p < vm->ppn_limit; p++)
-		vm->p2m[p] = MPN_NONE;
-	return vm_fill_p2m(vm, 0, vm->ppn_limit << PAGE_SHIFT);
+	return vm_create_p2m(vm, vm->ppn_limit << PAGE_SHIFT) && vm_fill_p2m(vm, 0, vm->ppn_limit << PAGE_SHIFT);
 }
 
 static bool take_all(struct vm *vm)
@@ -89,11 +82,6 @@ static mpn_t page_mpn(void *ctx, ppn_t ppn)
 	return ((struct pv_vm *)ctx)->vm->p2m[ppn];
 }
 
-static unsigned physical_bits(void)
-{
-	return cpu_features.max_ext_leaf >= 0x80000008 ? MIN(cpuid(0x80000008, 0).eax & 0xff, 52u) : 36;
-}
-
 // Pages that it gave back in an earlier life.
 static bool fill_holes(struct pv_vm *pv)
 {
@@ -120,7 +108,7 @@ static void start_guest(struct pv_vm *pv)
 	memset(g, 0, sizeof(*g));
 	memset(&pv->vcpu, 0, sizeof(pv->vcpu));
 	memset(pv->frame, 0, vm->ppn_limit * sizeof(*pv->frame));
-	pv_frames_init(&g->frames, &vmm_pv_frame_ports, pv, pv->frame, vm->ppn_limit, physical_bits());
+	pv_frames_init(&g->frames, &vmm_pv_frame_ports, pv, pv->frame, vm->ppn_limit, MIN(vm_physical_bits(), 52u));
 	g->ports = &vmm_pv_guest_ports;
 	g->ctx = pv;
 	g->shared_mpn = vm->p2m[shared_page(vm)];

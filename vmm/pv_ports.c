@@ -283,14 +283,6 @@ static enum emul_result em_out(void *ctx, u16 port, unsigned len, u32 value)
 	return EMUL_OK;
 }
 
-static enum emul_result msr_result(bool ok, struct x86_fault *fault)
-{
-	if (ok)
-		return EMUL_OK;
-	*fault = (struct x86_fault){.vector = VEC_GP, .has_error = true};
-	return EMUL_FAULT;
-}
-
 static enum emul_result em_rdmsr(void *ctx, u32 msr, u64 *value, struct x86_fault *fault)
 {
 	struct vcpu *v = ctx;
@@ -303,7 +295,7 @@ static enum emul_result em_rdmsr(void *ctx, u32 msr, u64 *value, struct x86_faul
 	else
 		ok = policy_rdmsr(&v->cpu, msr, value);
 	trace(DEVICE, TRACE_DEVICE_RDMSR, msr, *value, ok, 0);
-	return msr_result(ok, fault);
+	return vmm_msr_result(ok, fault);
 }
 
 // What the interface has hypercalls for is not changed by MSRs: such writes are accepted and have no effect.
@@ -318,12 +310,7 @@ static enum emul_result em_wrmsr(void *ctx, u32 msr, u64 value, struct x86_fault
 	if (msr == MSR_TSC_AUX && ok && cpu_features.rdtscp)
 		wrmsr(MSR_TSC_AUX, value);
 	trace(DEVICE, TRACE_DEVICE_WRMSR, msr, value, ok, 0);
-	return msr_result(ok, fault);
-}
-
-static u64 em_rdtsc(void *ctx)
-{
-	return rdtsc();
+	return vmm_msr_result(ok, fault);
 }
 
 static void em_cr_written(void *ctx, unsigned cr, u64 old)
@@ -377,7 +364,7 @@ const struct emul_ports vmm_pv_emul_ports = {
 	.rdmsr = em_rdmsr,
 	.wrmsr = em_wrmsr,
 	.cpuid = em_cpuid,
-	.rdtsc = em_rdtsc,
+	.rdtsc = vmm_host_rdtsc,
 	.cr_written = em_cr_written,
 	.dr_written = em_dr_written,
 	.table_loaded = em_table_loaded,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The run loop of a paravirtual vCPU and what happens at its exits. Its kernel runs in ring 1, its programs in ring 3, both as they
-// are; every hypercall, exception and system call leaves.
+// are; what the gate does not serve (machine/gate/gate_pv.inc) comes here.
 #include "vmm/pv.h"
 
 #include "base/assert.h"

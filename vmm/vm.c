@@ -187,6 +187,16 @@ void *vm_take(struct vm *vm, size_t bytes)
 	return frame_ptr(mpn);
 }
 
+bool vm_create_p2m(struct vm *vm, u64 bytes)
+{
+	if (!reserve_room((ROUND_UP(vm->ppn_limit * sizeof(mpn_t), PAGE_SIZE) + bytes) >> PAGE_SHIFT))
+		return false;
+	vm->p2m = vm_take(vm, vm->ppn_limit * sizeof(mpn_t));
+	for (ppn_t p = 0; vm->p2m && p < vm->ppn_limit; p++)
+		vm->p2m[p] = MPN_NONE;
+	return vm->p2m;
+}
+
 static bool create_memory(struct vm *vm)
 {
 	u64 high;
@@ -195,13 +205,8 @@ static bool create_memory(struct vm *vm)
 	vm->low_bytes = MIN(vm->ram_bytes, LOW_RAM_MAX);
 	high = vm->ram_bytes - vm->low_bytes;
 	vm->ppn_limit = (high ? HIGH_RAM_BASE + high : vm->low_bytes) >> PAGE_SHIFT;
-	if (!reserve_room((ROUND_UP(vm->ppn_limit * sizeof(mpn_t), PAGE_SIZE) + vm->ram_bytes) >> PAGE_SHIFT))
+	if (!vm_create_p2m(vm, vm->ram_bytes))
 		return false;
-	vm->p2m = vm_take(vm, vm->ppn_limit * sizeof(mpn_t));
-	if (!vm->p2m)
-		return false;
-	for (ppn_t p = 0; p < vm->ppn_limit; p++)
-		vm->p2m[p] = MPN_NONE;
 	return vm_fill_p2m(vm, 0, 0xa0000) && vm_fill_p2m(vm, VGA_TEXT, VGA_TEXT_BYTES) && vm_fill_p2m(vm, 0xc0000, vm->low_bytes - 0xc0000) &&
 	       vm_fill_p2m(vm, HIGH_RAM_BASE, high);
 }
@@ -238,7 +243,7 @@ static void tune_shadow(struct shadow *s)
 }
 
 // CPUID leaf 0x80000008; 36 where there is none.
-static unsigned physical_address_bits(void)
+unsigned vm_physical_bits(void)
 {
 	return cpu_features.max_ext_leaf >= 0x80000008 ? cpuid(0x80000008, 0).eax & 0xff : 36;
 }
@@ -250,7 +255,7 @@ static bool start_shadow(struct vm *vm)
 		.ctx = vm,
 		.ppn_limit = vm->ppn_limit,
 		.gate_l3 = vm->vcpu.gate.l3,
-		.markers = physical_address_bits() < 52 && vmm_knobs.markers,
+		.markers = vm_physical_bits() < 52 && vmm_knobs.markers,
 		.max_tables = vm->shadow_table_limit,
 		.memory = vm->shadow_memory,
 		.memory_size = vm->shadow_memory_size,

@@ -201,6 +201,8 @@ const char *vm_end_name(enum vm_end how);
 void *vm_take(struct vm *vm, size_t bytes); // whole frames, zeroed; NULL: none left
 bool vm_fill_p2m(struct vm *vm, u64 base, u64 bytes); // frames for pages that have none
 void vm_drop_page(struct vm *vm, ppn_t ppn);
+bool vm_create_p2m(struct vm *vm, u64 bytes); // of ppn_limit pages, none there; for so many bytes frames are left
+unsigned vm_physical_bits(void); // width of the machine's addresses
 bool vm_create_gate(struct vm *vm, const struct gate_cache *cache);
 void vm_too_large(const struct vm *vm, u64 frames_left, char *error, size_t size);
 void vm_console_put(struct vm *vm, const u8 *bytes, unsigned n);
@@ -216,6 +218,9 @@ enum emul_result linear_access(struct vcpu *v, u64 linear, void *buf, unsigned l
 extern const struct emul_ports vmm_emul_ports;
 extern const struct shadow_ports vmm_shadow_ports;
 extern const struct bt_ports vmm_bt_ports;
+// Emulator's ports that are the same for each kind of guest.
+enum emul_result vmm_msr_result(bool ok, struct x86_fault *fault); // false: #GP
+u64 vmm_host_rdtsc(void *ctx);
 void vcpu_load_root(struct vcpu *v);
 
 // reflect.c

@@ -126,32 +126,37 @@ bool pv_is_table(struct pv_vcpu *v, mpn_t mpn)
 	return false;
 }
 
-enum status pv_table_exchange(struct pv_vcpu *v, u64 va, u64 value, u64 *old)
+// The table that is mapped at va, MPN_NONE: none is.
+static mpn_t table_mapped(struct pv_vcpu *v, u64 va)
 {
 	mpn_t table;
 	unsigned slot;
 	u64 entry;
-	enum status st;
 
-	if (!pv_leaf(v, va, &table, &slot, &entry) || !(entry & PTE_P) || !pv_is_table(v, mpn_of(entry)))
+	return pv_leaf(v, va, &table, &slot, &entry) && (entry & PTE_P) && pv_is_table(v, mpn_of(entry)) ? mpn_of(entry) : MPN_NONE;
+}
+
+enum status pv_table_exchange(struct pv_vcpu *v, u64 va, u64 value, u64 *old)
+{
+	mpn_t table = table_mapped(v, va);
+	unsigned slot = (va & PAGE_MASK) / 8;
+
+	if (table == MPN_NONE)
 		return ST_INVALID;
-	slot = (va & PAGE_MASK) / 8;
 	// A and D may be set by the machine up to the store; this guest's only CPU is here.
-	*old = ((u64 *)frame(v, mpn_of(entry)))[slot];
-	st = pv_store(&v->guest->frames, mpn_of(entry), slot, value, false);
-	return st;
+	*old = ((u64 *)frame(v, table))[slot];
+	return pv_store(&v->guest->frames, table, slot, value, false);
 }
 
 enum status pv_table_store(struct pv_vcpu *v, u64 va, const void *bytes, unsigned n)
 {
-	mpn_t table;
-	unsigned slot;
-	u64 entry, value;
+	mpn_t table = (va & 7) + n <= 8 ? table_mapped(v, va) : MPN_NONE;
+	unsigned slot = (va & PAGE_MASK) / 8;
+	u64 value;
 
-	if ((va & 7) + n > 8 || !pv_leaf(v, va, &table, &slot, &entry) || !(entry & PTE_P) || !pv_is_table(v, mpn_of(entry)))
+	if (table == MPN_NONE)
 		return ST_INVALID;
-	slot = (va & PAGE_MASK) / 8;
-	value = ((u64 *)frame(v, mpn_of(entry)))[slot];
+	value = ((u64 *)frame(v, table))[slot];
 	memcpy((u8 *)&value + (va & 7), bytes, n);
-	return pv_store(&v->guest->frames, mpn_of(entry), slot, value, false);
+	return pv_store(&v->guest->frames, table, slot, value, false);
 }

@@ -114,17 +114,22 @@ static bool own_tables(u64 dom)
 	return !((u32)dom >> 16) || (u32)dom >> 16 == PV_DOM + 1;
 }
 
-s64 pv_mmu_update(struct pv_vcpu *v, const u64 *a)
+static s64 update_next(struct pv_vcpu *v, u64 list)
 {
 	struct mmu_update u;
+
+	return pv_read(v, list + v->progress * sizeof(u), &u, sizeof(u)) ? update_one(v, &u) : -XEN_EFAULT;
+}
+
+// Elements of a list from v->progress on, until one fails.
+static s64 batch(struct pv_vcpu *v, const u64 *a, s64 (*next)(struct pv_vcpu *v, u64 list))
+{
 	s64 r = 0;
 
-	if (!own(a[3]) || !own_tables(a[3]))
-		return -XEN_ESRCH;
 	while (v->progress < (u32)a[1]) {
 		if (!pv_work_left(v))
 			return PV_AGAIN;
-		r = pv_read(v, a[0] + v->progress * sizeof(u), &u, sizeof(u)) ? update_one(v, &u) : -XEN_EFAULT;
+		r = next(v, a[0]);
 		if (r == PV_AGAIN)
 			return r;
 		if (r)
@@ -132,6 +137,11 @@ s64 pv_mmu_update(struct pv_vcpu *v, const u64 *a)
 		v->progress++;
 	}
 	return finish_batch(v, v->progress, a[2], r);
+}
+
+s64 pv_mmu_update(struct pv_vcpu *v, const u64 *a)
+{
+	return own(a[3]) && own_tables(a[3]) ? batch(v, a, update_next) : -XEN_ESRCH;
 }
 
 // A bit for each vCPU, at the guest's address.
@@ -263,24 +273,16 @@ static s64 ext_one(struct pv_vcpu *v, const struct mmuext_op *op)
 	}
 }
 
-s64 pv_mmuext_op(struct pv_vcpu *v, const u64 *a)
+static s64 ext_next(struct pv_vcpu *v, u64 list)
 {
 	struct mmuext_op op;
-	s64 r = 0;
 
-	if (!own(a[3]))
-		return -XEN_ESRCH;
-	while (v->progress < (u32)a[1]) {
-		if (!pv_work_left(v))
-			return PV_AGAIN;
-		r = pv_read(v, a[0] + v->progress * sizeof(op), &op, sizeof(op)) ? ext_one(v, &op) : -XEN_EFAULT;
-		if (r == PV_AGAIN)
-			return r;
-		if (r)
-			break;
-		v->progress++;
-	}
-	return finish_batch(v, v->progress, a[2], r);
+	return pv_read(v, list + v->progress * sizeof(op), &op, sizeof(op)) ? ext_one(v, &op) : -XEN_EFAULT;
+}
+
+s64 pv_mmuext_op(struct pv_vcpu *v, const u64 *a)
+{
+	return own(a[3]) ? batch(v, a, ext_next) : -XEN_ESRCH;
 }
 
 // ---- descriptor tables
