@@ -4,6 +4,7 @@
 #ifndef VMM_PV_H
 #define VMM_PV_H
 
+#include "core/platform/pit.h"
 #include "core/pv/build.h"
 #include "core/pv/guest.h"
 #include "core/pv/store.h"
@@ -24,6 +25,7 @@ struct pv_vm {
 	struct pv_vcpu vcpu;
 	struct pv_frame *frame;
 	struct pv_store *store;
+	struct pit pit;
 	u32 **index; // by mpn / 1024: pages of u32 by mpn, 0: not the guest's, else its page plus one
 	mpn_t m2p_l3, unknown; // what the guest sees at MACH2PHYS_VIRT_START; a page of ~0
 	u64 own_frames;        // taken for maps and roots
@@ -74,6 +76,8 @@ extern const struct emul_ports vmm_pv_emul_ports;
 bool pv_emulate_privileged(struct vcpu *v); // #GP came
 bool pv_emulate_store(struct vcpu *v, u64 va); // to a page table
 bool pv_emulate_cpuid(struct vcpu *v); // #UD came; programs, too
+u8 pv_port_in(struct vcpu *v, u16 port);
+void pv_port_out(struct vcpu *v, u16 port, u8 value);
 bool pv_emulate_int(struct vcpu *v);   // #GP by the machine's descriptor table came; programs, too
 
 // pv_run.c

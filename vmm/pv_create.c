@@ -252,6 +252,7 @@ bool pv_vm_boot(struct vm *vm, char *error, size_t size)
 		return false;
 	}
 	start_guest(vm->pv);
+	pit_init(&vm->pv->pit);
 	vm->vcpu.emul.ports = &vmm_pv_emul_ports;
 	gate_clear_gdt(&vm->vcpu.gate);
 	gate_set_flat_user(&vm->vcpu.gate);

@@ -6,6 +6,7 @@
 #include "base/string.h"
 #include "core/x86/insn.h"
 #include "core/x86/plain_store.h"
+#include "machine/irq/time.h"
 
 // A kernel's instruction that ring 1 may not execute and the interface lets it: what follows is the emulator's.
 static bool is_privileged(struct pv_vcpu *v)
@@ -89,11 +90,31 @@ static bool msr(struct vcpu *v, bool write)
 	return true;
 }
 
-// Ports lead nowhere: a byte that is read is FF.
-static bool port_byte(struct vcpu *v, bool in, unsigned length)
+// Channel 2 of the timer and its gate, as under Xen, by which kernels calibrate. All other ports lead nowhere: a byte that is read is FF.
+static bool port_is_timer(u16 port)
 {
+	return port == 0x42 || port == 0x43 || port == 0x61;
+}
+
+u8 pv_port_in(struct vcpu *v, u16 port)
+{
+	return port_is_timer(port) ? pit_read(&v->vm->pv->pit, time_ns(), port) : 0xff;
+}
+
+void pv_port_out(struct vcpu *v, u16 port, u8 value)
+{
+	if (port_is_timer(port))
+		pit_write(&v->vm->pv->pit, time_ns(), port, value);
+}
+
+static bool port_byte(struct vcpu *v, bool in, u16 port, unsigned length)
+{
+	u64 *rax = &v->cpu.gpr[R_RAX];
+
 	if (in)
-		v->cpu.gpr[R_RAX] |= 0xff;
+		*rax = (*rax & ~0xffull) | pv_port_in(v, port);
+	else
+		pv_port_out(v, port, (u8)*rax);
 	v->cpu.rip += length;
 	return true;
 }
@@ -107,9 +128,9 @@ bool pv_emulate_privileged(struct vcpu *v)
 		if (b[0] == 0x0f && (b[1] == 0x32 || b[1] == 0x30)) // RDMSR, WRMSR
 			return msr(v, b[1] == 0x30);
 		if (b[0] == 0xec || b[0] == 0xee) // IN AL, DX; OUT DX, AL
-			return port_byte(v, b[0] == 0xec, 1);
+			return port_byte(v, b[0] == 0xec, (u16)v->cpu.gpr[R_RDX], 1);
 		if (b[0] == 0xe4 || b[0] == 0xe6) // by number
-			return port_byte(v, b[0] == 0xe4, 2);
+			return port_byte(v, b[0] == 0xe4, b[1], 2);
 	}
 	return is_privileged(pv) && emulate(v);
 }

@@ -271,15 +271,18 @@ static enum emul_result em_fetch(void *ctx, u64 linear, void *buf, unsigned len,
 	return EMUL_OK;
 }
 
-// No device: nothing drives the bus.
 static enum emul_result em_in(void *ctx, u16 port, unsigned len, u32 *value)
 {
-	*value = len == 4 ? ~0u : BIT(len * 8) - 1;
+	*value = len == 4 ? ~0u : BIT(len * 8) - 1; // nothing drives the bus
+	if (len == 1)
+		*value = pv_port_in(ctx, port);
 	return EMUL_OK;
 }
 
 static enum emul_result em_out(void *ctx, u16 port, unsigned len, u32 value)
 {
+	if (len == 1)
+		pv_port_out(ctx, port, (u8)value);
 	return EMUL_OK;
 }
 
