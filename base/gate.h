@@ -64,6 +64,7 @@
 // Ring 1 asks the gate to load the root of guest CR3 vcpu_page.cr3_request; answered in vcpu_page.cr3_refused (DPL 1).
 #define GATE_CR3_VECTOR 0xf1
 #define GATE_CR3_MAP 16
+#define GATE_PV_BASES 16
 
 #ifndef __ASSEMBLER__
 #include "base/types.h"
@@ -114,6 +115,8 @@ struct vcpu_page {
 	u64 invlpg_va;    // translated INVLPG: its address
 	// A paravirtual guest's: it was entered in user mode last; its kernel's stack for what comes from there.
 	u64 pv_user, pv_kernel_sp;
+	u64 pv_lent;      // it writes a copy of a page table (core/pv/loan.h): no way to user mode but by a crossing
+	u64 pv_user_table; // not 0: it has told of tables for its programs
 	u64 marker_left;  // how many more at marker_cr2 the gate reflects before one is the hypervisor's
 	// Where translated code goes on after a return: each call writes the cache address of its landing, which checks that the
 	// return is its own; at first, and when that block is dropped, the common dispatch.
@@ -146,6 +149,9 @@ struct gate_trust {
 	// to (0: cross), and whether events are masked then.
 	u64 pv_info, pv_syscall, pv_syscall_masks, pv_page_fault, pv_page_fault_masks;
 	u64 cr3_mask; // bits of vcpu_page.cr3_request that are compared with cr3_map: with PCIDs not the low 12 and not bit 63
+	struct {
+		u64 kernel, user, root; // frame numbers of a paravirtual guest's level-4 tables (user 0: none), and what the gate may load for them; root 0: empty
+	} pv_base[GATE_PV_BASES];
 };
 #endif
 #endif

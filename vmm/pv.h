@@ -10,7 +10,7 @@
 #include "core/pv/store.h"
 #include "vmm/vm.h"
 
-#define PV_ROOTS 16
+#define PV_ROOTS GATE_PV_BASES
 #define PV_EXTRAS (1 + PV_GRANT_FRAMES) // pages of the guest's that are not its RAM: the shared one, those of its grants
 
 // A level-4 table to be loaded, made of a guest's.
@@ -30,9 +30,11 @@ struct pv_vm {
 	mpn_t m2p_l3, unknown; // what the guest sees at MACH2PHYS_VIRT_START; a page of ~0
 	u64 own_frames;        // taken for maps and roots
 	struct pv_root root[PV_ROOTS];
-	unsigned root_next;
+	unsigned root_next, root_now; // the next to be made anew; the one in use
+	void *loan[2];                // pages of guest.loan
 	struct vcpu_info *info; // that the gate knows
 	bool goes_on;           // a hypercall that is not done
+	bool stored;    // a loan came back with this exit, and entries had changed
 	bool store_due; // its ring has more for us
 };
 
@@ -57,9 +59,13 @@ void pv_page_give(struct pv_vm *pv, void *page);
 // pv_roots.c
 bool pv_roots_create(struct pv_vm *pv) MUST_CHECK;
 void pv_roots_free(struct pv_vm *pv);
+void pv_roots_forget(struct pv_vm *pv); // a new life: none is of its tables
 void pv_roots_load(struct pv_vm *pv, ppn_t table);
 void pv_roots_changed(struct pv_vm *pv, ppn_t table, unsigned slot, u64 entry);
 void pv_roots_gone(struct pv_vm *pv, ppn_t table);
+void pv_roots_list(struct pv_vm *pv); // the tables in use: the gate may load them by itself
+void pv_roots_after_exit(struct pv_vm *pv);
+unsigned pv_roots_audit(const struct pv_vm *pv); // how many of the gate's list are wrong
 
 // pv_store.c
 bool pv_vm_store_start(struct pv_vm *pv, const struct pv_build *b) MUST_CHECK; // a new one, with what a guest finds there

@@ -41,6 +41,9 @@ static bool take_all(struct vm *vm)
 	pv->store = vm_take(vm, sizeof(*pv->store));
 	if (!pv->frame || !pv->index || !pv->store || !pv_maps_create(pv) || !pv_roots_create(pv))
 		return false;
+	for (unsigned i = 0; i < ARRAY_SIZE(pv->loan); i++)
+		if (!(pv->loan[i] = pv_page_take(pv)))
+			return false;
 	for (ppn_t p = 0; p < vm->ppn_limit; p++)
 		if (!pv_maps_set(pv, vm->p2m[p], p))
 			return false;
@@ -64,6 +67,9 @@ void pv_vm_free(struct vm *vm)
 
 	if (!pv)
 		return;
+	for (unsigned i = 0; i < ARRAY_SIZE(pv->loan); i++)
+		if (pv->loan[i])
+			pv_page_give(pv, pv->loan[i]);
 	pv_roots_free(pv);
 	pv_maps_free(pv);
 	assert(!pv->own_frames);
@@ -125,9 +131,9 @@ static void start_guest(struct pv_vm *pv)
 	pv->vcpu.state_ns = time_ns();
 	for (ppn_t p = 0; p < g->pages; p++)
 		pv_maps_tell(pv, vm->p2m[p], p);
-	for (unsigned i = 0; i < PV_ROOTS; i++)
-		pv->root[i].table = PPN_NONE;
-	pv->goes_on = false;
+	pv_roots_forget(pv);
+	pv_loan_init(&g->loan, ptr_mpn(pv->loan[0]), pv->loan[0], pv->loan[1]);
+	pv->goes_on = pv->stored = false;
 	pv->info = NULL;
 }
 
@@ -287,6 +293,10 @@ unsigned pv_vm_audit(struct vm *vm, void (*report)(void *ctx, const char *text))
 		return 0;
 	count_held(vm->pv, frame_ptr(mpn));
 	n = pv_guest_audit(&vm->pv->guest, frame_ptr(mpn), report, vm);
+	if (pv_roots_audit(vm->pv)) {
+		report(vm, "roots: the gate would load what is not in use");
+		n++;
+	}
 	frames_free(mpn, frames);
 	return n;
 }

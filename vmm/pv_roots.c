@@ -31,6 +31,12 @@ static void fill(struct pv_vm *pv, struct pv_root *r, ppn_t table)
 	r->table = table;
 }
 
+// All of it: the gate takes the first that has these numbers.
+static void unlist(struct pv_vm *pv, unsigned i)
+{
+	memset(&pv->vm->vcpu.gate.trust->pv_base[i], 0, sizeof(pv->vm->vcpu.gate.trust->pv_base[i]));
+}
+
 static struct pv_root *root_of(struct pv_vm *pv, ppn_t table)
 {
 	for (unsigned i = 0; i < PV_ROOTS; i++)
@@ -70,7 +76,9 @@ void pv_roots_load(struct pv_vm *pv, ppn_t table)
 			r = &pv->root[pv->root_next++ % PV_ROOTS];
 		while (r->mpn << PAGE_SHIFT == t->guest_cr3);
 		fill(pv, r, table);
+		unlist(pv, (unsigned)(r - pv->root));
 	}
+	pv->root_now = (unsigned)(r - pv->root);
 	t->guest_cr3 = r->mpn << PAGE_SHIFT;
 }
 
@@ -84,8 +92,66 @@ void pv_roots_changed(struct pv_vm *pv, ppn_t table, unsigned slot, u64 entry)
 
 void pv_roots_gone(struct pv_vm *pv, ppn_t table)
 {
+	struct gate_trust *t = pv->vm->vcpu.gate.trust;
+	mpn_t mpn = pv->vm->p2m[table];
 	struct pv_root *r = root_of(pv, table);
 
 	if (r)
 		r->table = PPN_NONE;
+	for (unsigned i = 0; i < PV_ROOTS; i++)
+		if (t->pv_base[i].kernel == mpn || t->pv_base[i].user == mpn)
+			unlist(pv, i);
+}
+
+// ---- the gate's list: element i is of root i
+
+void pv_roots_forget(struct pv_vm *pv)
+{
+	for (unsigned i = 0; i < PV_ROOTS; i++) {
+		pv->root[i].table = PPN_NONE;
+		unlist(pv, i);
+	}
+}
+
+// Programs with tables of their own, or none; what the gate does for them does not depend on which.
+void pv_roots_list(struct pv_vm *pv)
+{
+	struct gate_trust *t = pv->vm->vcpu.gate.trust;
+	const struct pv_vcpu *v = &pv->vcpu;
+	unsigned i = pv->root_now;
+	mpn_t user = v->user_root == MPN_NONE ? 0 : v->user_root;
+
+	if (user == v->root || (t->pv_base[i].root && t->pv_base[i].user == user && t->pv_base[i].kernel == v->root))
+		return;
+	t->pv_base[i].kernel = v->root;
+	t->pv_base[i].user = user;
+	t->pv_base[i].root = t->guest_cr3;
+}
+
+void pv_roots_after_exit(struct pv_vm *pv)
+{
+	const struct gate_trust *t = pv->vm->vcpu.gate.trust;
+
+	if (likely(t->exit_cr3 == t->guest_cr3))
+		return;
+	for (unsigned i = 0; i < PV_ROOTS; i++)
+		if (t->pv_base[i].root == t->exit_cr3) {
+			pv_bases_loaded(&pv->vcpu, t->pv_base[i].kernel, t->pv_base[i].user);
+			break;
+		}
+	assert(t->exit_cr3 == t->guest_cr3);
+}
+
+unsigned pv_roots_audit(const struct pv_vm *pv)
+{
+	const struct gate_trust *t = pv->vm->vcpu.gate.trust;
+	const struct pv_frames *f = &pv->guest.frames;
+	unsigned wrong = 0;
+
+	for (unsigned i = 0; i < PV_ROOTS; i++)
+		wrong += t->pv_base[i].root &&
+			 (t->pv_base[i].root != pv->root[i].mpn << PAGE_SHIFT || pv->root[i].table == PPN_NONE ||
+			  pv->vm->p2m[pv->root[i].table] != t->pv_base[i].kernel || !pv_is_type(f, t->pv_base[i].kernel, PV_L4) ||
+			  (t->pv_base[i].user && !pv_is_type(f, t->pv_base[i].user, PV_L4)));
+	return wrong;
 }

@@ -41,14 +41,23 @@ static void page_fault(struct vcpu *v)
 	unsigned slot;
 	u64 entry;
 
+	if (pv_of(v)->stored) { // it comes again, if it is one
+		exit_is(v, EXIT_PAGE_FAULT_GUEST);
+		return;
+	}
 	// A store of the kernel to a page table, which is never mapped writable.
 	if ((fault.error & (PF_P | PF_W | PF_U)) == (PF_P | PF_W) && pv_leaf(pv, fault.cr2, &table, &slot, &entry) && (entry & PTE_P) &&
 	    !(entry & PTE_W) && pv_is_table(pv, (entry & PTE_ADDR) >> PAGE_SHIFT)) {
 		exit_is(v, EXIT_PAGE_WRITE);
 		exit_count_site(v, EXIT_PAGE_WRITE, v->cpu.rip);
 		pv->guest->frames.work = PV_WORK;
-		if (!pv_work_left(pv) || pv_emulate_store(v, fault.cr2)) // or the store comes again
+		if (!pv_work_left(pv)) // the store comes again
 			return;
+		if (pv_emulate_store(v, fault.cr2)) {
+			if (vmm_knobs.pv_fast && v->vm->state != VM_ENDED)
+				pv_loan_stored(pv, fault.cr2);
+			return;
+		}
 	}
 	exit_is(v, EXIT_PAGE_FAULT_GUEST);
 	exit_count_site(v, EXIT_PAGE_FAULT_GUEST, v->cpu.rip);
@@ -106,6 +115,7 @@ static void hypercall(struct vcpu *v)
 	struct pv_vm *pv = pv_of(v);
 	u64 timer = pv_timer_next(&pv->vcpu);
 
+	pv_loan_row_ends(&pv->guest.loan);
 	pv->goes_on = !pv_hypercall(&pv->vcpu);
 	if (timer != pv_timer_next(&pv->vcpu))
 		v->attention = true; // the machine's is to be armed
@@ -149,6 +159,8 @@ static void handle_exit(struct vcpu *v)
 		exit_machine_interrupt(v, vector);
 		return;
 	}
+	if (unlikely(v->vm->state == VM_ENDED)) // by what it had stored
+		return;
 	if (vector == GATE_SYSCALL_EXIT) {
 		syscall_exit(v);
 	} else {
@@ -221,12 +233,16 @@ static void refresh_gate(struct vcpu *v)
 		gate_map_info(&v->gate, ptr_mpn(pv->info));
 		t->pv_info = vmm_knobs.pv_fast ? GATE_PV_INFO + ((u64)pv->info & PAGE_MASK) : 0;
 	}
-	fast = pv->user_root != MPN_NONE && t->pv_info;
+	fast = t->pv_info;
 	t->pv_syscall = fast ? pv->syscall.address : 0;
 	t->pv_syscall_masks = pv->syscall.masks;
 	t->pv_page_fault = fast && pv->user_root != pv->root ? pv->trap[VEC_PF].address : 0;
 	t->pv_page_fault_masks = !!(pv->trap[VEC_PF].flags & PV_TRAP_MASKS);
 	v->gate.page->pv_kernel_sp = pv->kernel_sp;
+	v->gate.page->pv_user_table = pv->user_root != MPN_NONE;
+	v->gate.page->pv_lent = pv->guest->loan.table != MPN_NONE;
+	if (fast)
+		pv_roots_list(pv_of(v));
 }
 
 static void enter(struct vcpu *v)
@@ -247,6 +263,8 @@ static void enter(struct vcpu *v)
 		debug_leave();
 	v->exit_tsc = rdtsc();
 	pv_of(v)->vcpu.kernel_sp = v->gate.page->pv_kernel_sp; // the gate serves stack_switch
+	pv_roots_after_exit(pv_of(v));
+	pv_of(v)->stored = pv_loan_return(&pv_of(v)->vcpu);
 	handle_exit(v);
 }
 

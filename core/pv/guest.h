@@ -14,6 +14,7 @@
 #include "core/pv/events.h"
 #include "core/pv/frames.h"
 #include "core/pv/grant.h"
+#include "core/pv/loan.h"
 #include "core/x86/cpu.h"
 #include "core/x86/policy.h"
 
@@ -101,6 +102,7 @@ struct pv_guest {
 	struct pv_frames frames;
 	struct pv_events events;
 	struct pv_grants grants;
+	struct pv_loan loan;
 	struct shared_info *shared;
 	mpn_t shared_mpn;
 	struct pv_vcpu *vcpu; // [vcpus]
@@ -132,6 +134,8 @@ bool pv_read(struct pv_vcpu *v, u64 va, void *buf, u64 n) MUST_CHECK;
 bool pv_write(struct pv_vcpu *v, u64 va, const void *buf, u64 n) MUST_CHECK;
 // The entry that maps va at level 1 and the table it is in. False: there is no table.
 bool pv_leaf(struct pv_vcpu *v, u64 va, mpn_t *table, unsigned *slot, u64 *entry) MUST_CHECK;
+// May the machine write at va by the entries above level 1?
+bool pv_tables_writable(struct pv_vcpu *v, u64 va) MUST_CHECK;
 // A store to a page table that the guest has mapped read-only: 1 to 8 bytes, not over an entry's end. As pv_store().
 enum status pv_table_store(struct pv_vcpu *v, u64 va, const void *bytes, unsigned n) MUST_CHECK;
 // The same of a whole entry; *old: what was there.
@@ -141,6 +145,9 @@ bool pv_is_table(struct pv_vcpu *v, mpn_t mpn);
 // tables (user_root is root) relies on it: U is added to the entries of an address in the lower half. False: it was there, or they are
 // not shared.
 bool pv_share_user(struct pv_vcpu *v, u64 va);
+
+// The gate has done NEW_BASEPTR and NEW_USER_BASEPTR of two level-4 tables that are in use as such. (mmu.c)
+void pv_bases_loaded(struct pv_vcpu *v, mpn_t kernel, mpn_t user);
 
 // ---- traps.c
 // The guest's handler of an exception runs next. No such handler, or no stack for it: the guest ends.

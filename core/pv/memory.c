@@ -50,6 +50,14 @@ bool pv_leaf(struct pv_vcpu *v, u64 va, mpn_t *table, unsigned *slot, u64 *entry
 	return true;
 }
 
+bool pv_tables_writable(struct pv_vcpu *v, u64 va)
+{
+	mpn_t table;
+	bool writable;
+
+	return walk(v, va, &table, &writable) && writable;
+}
+
 // A page as the machine would reach it; accessed and dirty as it would set them.
 static u8 *reach(struct pv_vcpu *v, u64 va, bool write)
 {

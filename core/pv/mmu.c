@@ -205,6 +205,13 @@ static s64 new_user_base(struct pv_vcpu *v, mpn_t mpn)
 	return 0;
 }
 
+void pv_bases_loaded(struct pv_vcpu *v, mpn_t kernel, mpn_t user)
+{
+	s64 r = new_base(v, kernel), u = new_user_base(v, user);
+
+	assert(!r && !u);
+}
+
 // A page that the guest may write: for as long as it takes.
 static s64 fill_page(struct pv_vcpu *v, mpn_t to, const void *from)
 {
