@@ -11,6 +11,7 @@
 #include "vmm/vm.h"
 
 #define PV_ROOTS GATE_PV_BASES
+#define PV_INDEX_SHIFT 10
 #define PV_EXTRAS (1 + PV_GRANT_FRAMES) // pages of the guest's that are not its RAM: the shared one, those of its grants
 
 // A level-4 table to be loaded, made of a guest's.
@@ -26,7 +27,8 @@ struct pv_vm {
 	struct pv_frame *frame;
 	struct pv_store *store;
 	struct pit pit;
-	u32 **index; // by mpn / 1024: pages of u32 by mpn, 0: not the guest's, else its page plus one
+	u32 **index; // by mpn >> PV_INDEX_SHIFT: pages of u32 by mpn, 0: not the guest's, else its page plus one
+	mpn_t index_end;
 	mpn_t m2p_l3, unknown; // what the guest sees at MACH2PHYS_VIRT_START; a page of ~0
 	u64 own_frames;        // taken for maps and roots
 	struct pv_root root[PV_ROOTS];
@@ -50,7 +52,13 @@ bool pv_maps_create(struct pv_vm *pv) MUST_CHECK;
 void pv_maps_free(struct pv_vm *pv);
 bool pv_maps_set(struct pv_vm *pv, mpn_t mpn, ppn_t page) MUST_CHECK; // false: no memory
 void pv_maps_clear(struct pv_vm *pv, mpn_t mpn);
-ppn_t pv_maps_page(const struct pv_vm *pv, mpn_t mpn); // PPN_NONE: not the guest's
+static inline ppn_t pv_maps_page(const struct pv_vm *pv, mpn_t mpn) // PPN_NONE: not the guest's
+{
+	const u32 *page = mpn < pv->index_end ? pv->index[mpn >> PV_INDEX_SHIFT] : NULL;
+	u32 n = page ? page[mpn & (BIT(PV_INDEX_SHIFT) - 1)] : 0;
+
+	return n ? n - 1 : PPN_NONE;
+}
 void pv_maps_tell(struct pv_vm *pv, mpn_t mpn, u64 pfn); // what the guest reads there
 // A page for maps and roots, the VM's from now on.
 void *pv_page_take(struct pv_vm *pv);

@@ -37,7 +37,8 @@ static bool take_all(struct vm *vm)
 	if (!take_pages(vm))
 		return false;
 	pv->frame = vm_take(vm, vm->ppn_limit * sizeof(*pv->frame));
-	pv->index = vm_take(vm, ROUND_UP(frame_limit(), 1024) / 1024 * sizeof(*pv->index));
+	pv->index_end = frame_limit();
+	pv->index = vm_take(vm, (ROUND_UP(pv->index_end, BIT(PV_INDEX_SHIFT)) >> PV_INDEX_SHIFT) * sizeof(*pv->index));
 	pv->store = vm_take(vm, sizeof(*pv->store));
 	if (!pv->frame || !pv->index || !pv->store || !pv_maps_create(pv) || !pv_roots_create(pv))
 		return false;

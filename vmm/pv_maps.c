@@ -10,7 +10,6 @@
 #include "machine/mm/frames.h"
 #include "vmm/reserve.h"
 
-#define INDEX_SHIFT 10
 #define M2P_SHIFT 9
 #define M2P_FLAGS (PTE_P | PTE_A | PTE_NX)
 #define TABLE_FLAGS (PTE_P | PTE_W | PTE_A)
@@ -111,7 +110,7 @@ void pv_maps_free(struct pv_vm *pv)
 		free_table(pv, frame_ptr(pv->m2p_l3), 3);
 	if (pv->unknown != MPN_NONE)
 		pv_page_give(pv, frame_ptr(pv->unknown));
-	for (u64 i = 0; pv->index && i < frame_limit() >> INDEX_SHIFT; i++)
+	for (u64 i = 0; pv->index && i << PV_INDEX_SHIFT < pv->index_end; i++)
 		if (pv->index[i])
 			pv_page_give(pv, pv->index[i]);
 	pv->m2p_l3 = pv->unknown = MPN_NONE;
@@ -137,28 +136,20 @@ static bool own_m2p_page(struct pv_vm *pv, mpn_t mpn)
 
 bool pv_maps_set(struct pv_vm *pv, mpn_t mpn, ppn_t page)
 {
-	u32 **at = &pv->index[mpn >> INDEX_SHIFT];
+	u32 **at = &pv->index[mpn >> PV_INDEX_SHIFT];
 
 	if (!*at)
 		*at = pv_page_take(pv);
 	if (!*at || !own_m2p_page(pv, mpn))
 		return false;
-	(*at)[mpn & (BIT(INDEX_SHIFT) - 1)] = (u32)page + 1;
+	(*at)[mpn & (BIT(PV_INDEX_SHIFT) - 1)] = (u32)page + 1;
 	return true;
 }
 
 void pv_maps_clear(struct pv_vm *pv, mpn_t mpn)
 {
-	pv->index[mpn >> INDEX_SHIFT][mpn & (BIT(INDEX_SHIFT) - 1)] = 0;
+	pv->index[mpn >> PV_INDEX_SHIFT][mpn & (BIT(PV_INDEX_SHIFT) - 1)] = 0;
 	pv_maps_tell(pv, mpn, ~0ull);
-}
-
-ppn_t pv_maps_page(const struct pv_vm *pv, mpn_t mpn)
-{
-	const u32 *page = mpn < frame_limit() ? pv->index[mpn >> INDEX_SHIFT] : NULL;
-	u32 n = page ? page[mpn & (BIT(INDEX_SHIFT) - 1)] : 0;
-
-	return n ? n - 1 : PPN_NONE;
 }
 
 void pv_maps_tell(struct pv_vm *pv, mpn_t mpn, u64 pfn)

@@ -147,7 +147,7 @@ static enum pv_type wanted_type(unsigned level, u64 entry)
 	return entry & PTE_W ? PV_WRITABLE : PV_NONE;
 }
 
-static enum status take(struct pv_frames *f, unsigned level, u64 entry)
+static inline enum status take(struct pv_frames *f, unsigned level, u64 entry)
 {
 	enum pv_type type = wanted_type(level, entry);
 
@@ -156,7 +156,7 @@ static enum status take(struct pv_frames *f, unsigned level, u64 entry)
 	return type == PV_NONE ? pv_get(f, entry_mpn(entry)) : pv_get_type(f, entry_mpn(entry), type);
 }
 
-static void give_back(struct pv_frames *f, unsigned level, u64 entry)
+static inline void give_back(struct pv_frames *f, unsigned level, u64 entry)
 {
 	if (!(entry & PTE_P))
 		return;
@@ -168,6 +168,34 @@ static void give_back(struct pv_frames *f, unsigned level, u64 entry)
 
 // ---- tables
 
+// Most entries of most tables are not present: how far that goes up and down, over `most` entries.
+static bool eight_absent(const u64 *e)
+{
+	return !((e[0] | e[1] | e[2] | e[3] | e[4] | e[5] | e[6] | e[7]) & PTE_P);
+}
+
+static unsigned absent_from(const u64 *entry, unsigned slot, unsigned most)
+{
+	unsigned end = slot + most;
+
+	while (slot + 8 <= end && eight_absent(&entry[slot]))
+		slot += 8;
+	while (slot < end && !(entry[slot] & PTE_P))
+		slot++;
+	return slot;
+}
+
+static unsigned absent_below(const u64 *entry, unsigned end, unsigned most)
+{
+	unsigned first = end - most;
+
+	while (end >= first + 8 && eight_absent(&entry[end - 8]))
+		end -= 8;
+	while (end > first && !(entry[end - 1] & PTE_P))
+		end--;
+	return end;
+}
+
 // False: the budget is used up.
 static bool let_go(struct pv_frames *f, struct pv_frame *fr)
 {
@@ -175,6 +203,12 @@ static bool let_go(struct pv_frames *f, struct pv_frame *fr)
 
 	assert(!fr->uses);
 	while (fr->done) {
+		unsigned first = absent_below(entry, fr->done, MIN(f->work, fr->done));
+
+		f->work -= fr->done - first;
+		fr->done = (u16)first;
+		if (!first)
+			break;
 		if (!f->work)
 			return false;
 		f->work--;
@@ -204,12 +238,18 @@ static enum status validate_entries(struct pv_frames *f, struct pv_frame *fr)
 	u64 *entry = entries_of(f, fr);
 
 	for (; fr->done < SLOTS; fr->done++) {
-		u64 value = entry[fr->done];
+		unsigned first = absent_from(entry, fr->done, MIN(f->work, SLOTS - fr->done));
 		enum status st;
+		u64 value;
 
+		f->work -= first - fr->done;
+		fr->done = (u16)first;
+		if (first == SLOTS)
+			break;
 		if (!f->work)
 			return ST_AGAIN;
 		f->work--;
+		value = entry[first];
 		st = check(f, fr->type, fr->done, &value);
 		if (st == ST_OK)
 			st = take(f, fr->type, value);

@@ -114,22 +114,48 @@ static bool own_tables(u64 dom)
 	return !((u32)dom >> 16) || (u32)dom >> 16 == PV_DOM + 1;
 }
 
-static s64 update_next(struct pv_vcpu *v, u64 list)
-{
-	struct mmu_update u;
+#define AHEAD 16
 
-	return pv_read(v, list + v->progress * sizeof(u), &u, sizeof(u)) ? update_one(v, &u) : -XEN_EFAULT;
+// Elements of a list of the guest's, some read at once.
+struct list {
+	u64 address;
+	unsigned size, n, at; // of an element; how many are there, and which is next
+	u64 data[AHEAD * sizeof(struct mmuext_op) / 8];
+};
+
+// The next one, of `left`; NULL: it cannot be read.
+static const void *list_next(struct pv_vcpu *v, struct list *l, u64 left)
+{
+	u64 from = l->address + v->progress * l->size;
+
+	if (l->at == l->n) {
+		l->at = 0;
+		l->n = (unsigned)MIN(left, AHEAD);
+		if (!pv_read(v, from, l->data, l->n * l->size))
+			l->n = pv_read(v, from, l->data, l->size);
+	}
+	return l->n ? (u8 *)l->data + l->at++ * l->size : NULL;
+}
+
+static s64 update_next(struct pv_vcpu *v, const void *element)
+{
+	return update_one(v, element);
 }
 
 // Elements of a list from v->progress on, until one fails.
-static s64 batch(struct pv_vcpu *v, const u64 *a, s64 (*next)(struct pv_vcpu *v, u64 list))
+static s64 batch(struct pv_vcpu *v, const u64 *a, unsigned size, s64 (*one)(struct pv_vcpu *v, const void *element))
 {
+	struct list l;
 	s64 r = 0;
 
+	l.address = a[0], l.size = size, l.n = l.at = 0; // not its data
 	while (v->progress < (u32)a[1]) {
+		const void *element;
+
 		if (!pv_work_left(v))
 			return PV_AGAIN;
-		r = next(v, a[0]);
+		element = list_next(v, &l, (u32)a[1] - v->progress);
+		r = element ? one(v, element) : -XEN_EFAULT;
 		if (r == PV_AGAIN)
 			return r;
 		if (r)
@@ -141,7 +167,7 @@ static s64 batch(struct pv_vcpu *v, const u64 *a, s64 (*next)(struct pv_vcpu *v,
 
 s64 pv_mmu_update(struct pv_vcpu *v, const u64 *a)
 {
-	return own(a[3]) && own_tables(a[3]) ? batch(v, a, update_next) : -XEN_ESRCH;
+	return own(a[3]) && own_tables(a[3]) ? batch(v, a, sizeof(struct mmu_update), update_next) : -XEN_ESRCH;
 }
 
 // A bit for each vCPU, at the guest's address.
@@ -280,16 +306,14 @@ static s64 ext_one(struct pv_vcpu *v, const struct mmuext_op *op)
 	}
 }
 
-static s64 ext_next(struct pv_vcpu *v, u64 list)
+static s64 ext_next(struct pv_vcpu *v, const void *element)
 {
-	struct mmuext_op op;
-
-	return pv_read(v, list + v->progress * sizeof(op), &op, sizeof(op)) ? ext_one(v, &op) : -XEN_EFAULT;
+	return ext_one(v, element);
 }
 
 s64 pv_mmuext_op(struct pv_vcpu *v, const u64 *a)
 {
-	return own(a[3]) ? batch(v, a, ext_next) : -XEN_ESRCH;
+	return own(a[3]) ? batch(v, a, sizeof(struct mmuext_op), ext_next) : -XEN_ESRCH;
 }
 
 // ---- descriptor tables
