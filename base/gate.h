@@ -16,6 +16,8 @@
 
 #define GATE_SLOT 257
 #define GATE_BASE 0xffff808000000000 // PML4 slot 257
+#define PV_WINDOW_SLOT 258 // of paravirtual guests: vmm/pv_window.c
+#define PV_WINDOW_BASE 0xffff810000000000
 #define WINDOW_SLOT 260
 #define WINDOW_BASE 0xffff820000000000
 // In a leaf entry of the window: the guest's own entry is present and forbids writing.

@@ -31,6 +31,7 @@ struct pv_vm {
 	mpn_t index_end;
 	mpn_t m2p_l3, unknown; // what the guest sees at MACH2PHYS_VIRT_START; a page of ~0
 	u64 own_frames;        // taken for maps and roots
+	mpn_t window_l3;       // pv_window.c
 	struct pv_root root[PV_ROOTS];
 	unsigned root_next, root_now; // the next to be made anew; the one in use
 	void *loan[2];                // pages of guest.loan
@@ -63,6 +64,14 @@ void pv_maps_tell(struct pv_vm *pv, mpn_t mpn, u64 pfn); // what the guest reads
 // A page for maps and roots, the VM's from now on.
 void *pv_page_take(struct pv_vm *pv);
 void pv_page_give(struct pv_vm *pv, void *page);
+
+// pv_window.c
+bool pv_window_create(struct pv_vm *pv) MUST_CHECK;
+void pv_window_free(struct pv_vm *pv);
+void pv_window_forget(struct pv_vm *pv); // no page is in it
+void pv_window_add(struct pv_vm *pv, mpn_t mpn);
+void pv_window_remove(struct pv_vm *pv, mpn_t mpn);
+unsigned pv_window_audit(struct pv_vm *pv); // how many pages are in it that must not be
 
 // pv_roots.c
 bool pv_roots_create(struct pv_vm *pv) MUST_CHECK;

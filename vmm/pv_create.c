@@ -31,7 +31,7 @@ static bool take_all(struct vm *vm)
 	if (!pv)
 		return false;
 	pv->vm = vm;
-	pv->m2p_l3 = pv->unknown = MPN_NONE;
+	pv->m2p_l3 = pv->unknown = pv->window_l3 = MPN_NONE;
 	for (unsigned i = 0; i < PV_ROOTS; i++)
 		pv->root[i].mpn = MPN_NONE;
 	if (!take_pages(vm))
@@ -40,7 +40,7 @@ static bool take_all(struct vm *vm)
 	pv->index_end = frame_limit();
 	pv->index = vm_take(vm, (ROUND_UP(pv->index_end, BIT(PV_INDEX_SHIFT)) >> PV_INDEX_SHIFT) * sizeof(*pv->index));
 	pv->store = vm_take(vm, sizeof(*pv->store));
-	if (!pv->frame || !pv->index || !pv->store || !pv_maps_create(pv) || !pv_roots_create(pv))
+	if (!pv->frame || !pv->index || !pv->store || !pv_maps_create(pv) || !pv_window_create(pv) || !pv_roots_create(pv))
 		return false;
 	for (unsigned i = 0; i < ARRAY_SIZE(pv->loan); i++)
 		if (!(pv->loan[i] = pv_page_take(pv)))
@@ -72,6 +72,7 @@ void pv_vm_free(struct vm *vm)
 		if (pv->loan[i])
 			pv_page_give(pv, pv->loan[i]);
 	pv_roots_free(pv);
+	pv_window_free(pv);
 	pv_maps_free(pv);
 	assert(!pv->own_frames);
 	vm->pv = NULL;
@@ -133,6 +134,7 @@ static void start_guest(struct pv_vm *pv)
 	for (ppn_t p = 0; p < g->pages; p++)
 		pv_maps_tell(pv, vm->p2m[p], p);
 	pv_roots_forget(pv);
+	pv_window_forget(pv);
 	pv_loan_init(&g->loan, ptr_mpn(pv->loan[0]), pv->loan[0], pv->loan[1]);
 	pv->goes_on = pv->stored = false;
 	pv->info = NULL;
@@ -296,6 +298,10 @@ unsigned pv_vm_audit(struct vm *vm, void (*report)(void *ctx, const char *text))
 	n = pv_guest_audit(&vm->pv->guest, frame_ptr(mpn), report, vm);
 	if (pv_roots_audit(vm->pv)) {
 		report(vm, "roots: the gate would load what is not in use");
+		n++;
+	}
+	if (pv_window_audit(vm->pv)) {
+		report(vm, "window: a table is writable in it");
 		n++;
 	}
 	frames_free(mpn, frames);

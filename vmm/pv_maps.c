@@ -150,6 +150,7 @@ void pv_maps_clear(struct pv_vm *pv, mpn_t mpn)
 {
 	pv->index[mpn >> PV_INDEX_SHIFT][mpn & (BIT(PV_INDEX_SHIFT) - 1)] = 0;
 	pv_maps_tell(pv, mpn, ~0ull);
+	pv_window_remove(pv, mpn);
 }
 
 void pv_maps_tell(struct pv_vm *pv, mpn_t mpn, u64 pfn)

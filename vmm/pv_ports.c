@@ -41,6 +41,16 @@ static void root_gone(void *ctx, ppn_t table)
 	pv_roots_gone(ctx, table);
 }
 
+static void plain(void *ctx, mpn_t mpn)
+{
+	pv_window_add(ctx, mpn);
+}
+
+static void claimed(void *ctx, mpn_t mpn)
+{
+	pv_window_remove(ctx, mpn);
+}
+
 // The machine has filtered copies: whatever a page says is fit.
 static bool descriptors(void *ctx, const u64 *entries)
 {
@@ -51,6 +61,8 @@ const struct pv_ports vmm_pv_frame_ports = {
 	.map = frame_map,
 	.ppn = frame_page,
 	.mpn = page_frame,
+	.plain = plain,
+	.claimed = claimed,
 	.root_changed = root_changed,
 	.root_gone = root_gone,
 	.descriptors = descriptors,

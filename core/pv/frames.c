@@ -96,6 +96,13 @@ bool pv_is_type(const struct pv_frames *f, mpn_t mpn, enum pv_type type)
 	return fr && fr->uses && fr->type == type;
 }
 
+bool pv_is_plain(const struct pv_frames *f, mpn_t mpn)
+{
+	const struct pv_frame *fr = frame_of(f, mpn);
+
+	return fr && !fr->done && (!fr->uses || fr->type == PV_WRITABLE);
+}
+
 // A table without uses will give back what it holds.
 static void wait(struct pv_frames *f, struct pv_frame *fr)
 {
@@ -298,6 +305,8 @@ enum status pv_get_type(struct pv_frames *f, mpn_t mpn, enum pv_type type)
 	if (fr->refs == ~0u || is_busy(f, fr) || (fr->uses && fr->type != type))
 		return ST_BUSY;
 	if (!fr->uses) {
+		if (type != PV_WRITABLE && f->ports->claimed)
+			f->ports->claimed(f->ctx, mpn);
 		st = first_use(f, fr, type);
 		if (st != ST_OK)
 			return st;
@@ -385,5 +394,7 @@ enum status pv_store(struct pv_frames *f, mpn_t mpn, unsigned slot, u64 value, b
 	if (fr->done && !let_go(f, fr))
 		return ST_AGAIN;
 	replace(&entries_of(f, fr)[slot], value, keep_ad);
+	if (f->ports->plain)
+		f->ports->plain(f->ctx, mpn);
 	return ST_OK;
 }

@@ -39,6 +39,10 @@ struct pv_ports {
 	mpn_t (*mpn)(void *ctx, ppn_t ppn); // of a page that is there, MPN_NONE
 	// An entry of a valid level-4 table has changed: roots made of it follow. May be NULL.
 	void (*root_changed)(void *ctx, ppn_t table, unsigned slot, u64 entry);
+	// The guest has stored to a page that is no table, by its machine address. It may without asking until the page is claimed: before it
+	// is used as a table or of descriptors. May be NULL.
+	void (*plain)(void *ctx, mpn_t mpn);
+	void (*claimed)(void *ctx, mpn_t mpn);
 	// A level-4 table is one no more. May be NULL.
 	void (*root_gone)(void *ctx, ppn_t table);
 	// What a page of descriptors says is fit for use. May be NULL: none is.
@@ -69,6 +73,7 @@ void pv_frames_init(struct pv_frames *f, const struct pv_ports *ports, void *ctx
 enum status pv_get(struct pv_frames *f, mpn_t mpn) MUST_CHECK;
 void pv_put(struct pv_frames *f, mpn_t mpn);
 bool pv_in_use(const struct pv_frames *f, mpn_t mpn);
+bool pv_is_plain(const struct pv_frames *f, mpn_t mpn); // the guest's, and neither a table, whole or in progress, nor of descriptors
 bool pv_is_type(const struct pv_frames *f, mpn_t mpn, enum pv_type type); // the guest's, with uses of that type
 
 // A use by type. ST_RANGE: not the guest's. ST_BUSY: it is of another. ST_INVALID: as a table it is not fit. ST_AGAIN: the budget is
