@@ -18,6 +18,9 @@
 #define GATE_BASE 0xffff808000000000 // PML4 slot 257
 #define PV_WINDOW_SLOT 258 // of paravirtual guests: vmm/pv_window.c
 #define PV_WINDOW_BASE 0xffff810000000000
+#define PV_TYPES_SLOT 259 // what the hypervisor knows of its frames, read-only: from the start u32 by frame number, 0 or index plus one,
+#define PV_TYPES_BASE 0xffff818000000000
+#define PV_TYPES_FRAMES (PV_TYPES_BASE + 0x4000000000) // struct pv_frame by index
 #define WINDOW_SLOT 260
 #define WINDOW_BASE 0xffff820000000000
 // In a leaf entry of the window: the guest's own entry is present and forbids writing.
@@ -118,6 +121,7 @@ struct vcpu_page {
 	// A paravirtual guest's: it was entered in user mode last; its kernel's stack for what comes from there.
 	u64 pv_user, pv_kernel_sp;
 	u64 pv_lent;      // it writes a copy of a page table (core/pv/loan.h): no way to user mode but by a crossing
+	u64 pv_returns;    // how often the gate has gone back to user mode
 	u64 pv_user_table; // not 0: it has told of tables for its programs
 	u64 marker_left;  // how many more at marker_cr2 the gate reflects before one is the hypervisor's
 	// Where translated code goes on after a return: each call writes the cache address of its landing, which checks that the
@@ -151,6 +155,7 @@ struct gate_trust {
 	// to (0: cross), and whether events are masked then.
 	u64 pv_info, pv_syscall, pv_syscall_masks, pv_page_fault, pv_page_fault_masks;
 	u64 cr3_mask; // bits of vcpu_page.cr3_request that are compared with cr3_map: with PCIDs not the low 12 and not bit 63
+	u64 pv_lent_table, pv_reserved; // frame number of the table that is lent, ~0: none; address bits that the machine has not
 	struct {
 		u64 kernel, user, root; // frame numbers of a paravirtual guest's level-4 tables (user 0: none), and what the gate may load for them; root 0: empty
 	} pv_base[GATE_PV_BASES];

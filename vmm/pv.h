@@ -31,7 +31,7 @@ struct pv_vm {
 	mpn_t index_end;
 	mpn_t m2p_l3, unknown; // what the guest sees at MACH2PHYS_VIRT_START; a page of ~0
 	u64 own_frames;        // taken for maps and roots
-	mpn_t window_l3;       // pv_window.c
+	mpn_t window_l3, types_l3; // pv_window.c
 	struct pv_root root[PV_ROOTS];
 	unsigned root_next, root_now; // the next to be made anew; the one in use
 	void *loan[2];                // pages of guest.loan
@@ -71,6 +71,8 @@ void pv_window_free(struct pv_vm *pv);
 void pv_window_forget(struct pv_vm *pv); // no page is in it
 void pv_window_add(struct pv_vm *pv, mpn_t mpn);
 void pv_window_remove(struct pv_vm *pv, mpn_t mpn);
+void pv_window_lend(struct pv_vm *pv, mpn_t table, mpn_t copy); // what is stored to the table goes there; MPN_NONE: no more
+bool pv_window_index(struct pv_vm *pv, mpn_t mpn) MUST_CHECK; // the page of pv->index that has mpn is a new one. False: no memory
 unsigned pv_window_audit(struct pv_vm *pv); // how many pages are in it that must not be
 
 // pv_roots.c

@@ -31,7 +31,7 @@ static bool take_all(struct vm *vm)
 	if (!pv)
 		return false;
 	pv->vm = vm;
-	pv->m2p_l3 = pv->unknown = pv->window_l3 = MPN_NONE;
+	pv->m2p_l3 = pv->unknown = pv->window_l3 = pv->types_l3 = MPN_NONE;
 	for (unsigned i = 0; i < PV_ROOTS; i++)
 		pv->root[i].mpn = MPN_NONE;
 	if (!take_pages(vm))

@@ -138,9 +138,11 @@ bool pv_maps_set(struct pv_vm *pv, mpn_t mpn, ppn_t page)
 {
 	u32 **at = &pv->index[mpn >> PV_INDEX_SHIFT];
 
-	if (!*at)
+	bool is_new = !*at;
+
+	if (is_new)
 		*at = pv_page_take(pv);
-	if (!*at || !own_m2p_page(pv, mpn))
+	if (!*at || (is_new && !pv_window_index(pv, mpn)) || !own_m2p_page(pv, mpn))
 		return false;
 	(*at)[mpn & (BIT(PV_INDEX_SHIFT) - 1)] = (u32)page + 1;
 	return true;

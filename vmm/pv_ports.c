@@ -51,6 +51,11 @@ static void claimed(void *ctx, mpn_t mpn)
 	pv_window_remove(ctx, mpn);
 }
 
+static void lent(void *ctx, mpn_t table, mpn_t copy)
+{
+	pv_window_lend(ctx, table, copy);
+}
+
 // The machine has filtered copies: whatever a page says is fit.
 static bool descriptors(void *ctx, const u64 *entries)
 {
@@ -63,6 +68,7 @@ const struct pv_ports vmm_pv_frame_ports = {
 	.mpn = page_frame,
 	.plain = plain,
 	.claimed = claimed,
+	.lent = lent,
 	.root_changed = root_changed,
 	.root_gone = root_gone,
 	.descriptors = descriptors,

@@ -18,6 +18,8 @@ static u64 entry_of(const struct pv_vm *pv, unsigned slot, u64 guest)
 		return pv->vm->vcpu.gate.l3 << PAGE_SHIFT | PTE_P | PTE_W | PTE_A;
 	if (slot == PV_WINDOW_SLOT)
 		return pv->window_l3 << PAGE_SHIFT | PTE_P | PTE_W | PTE_A;
+	if (slot == PV_TYPES_SLOT)
+		return pv->types_l3 << PAGE_SHIFT | PTE_P | PTE_A;
 	if (slot >= PV_FIRST_OURS && slot <= PV_LAST_OURS)
 		return 0;
 	return slot < SLOTS / 2 ? guest : guest & ~(u64)PTE_U;

@@ -55,7 +55,7 @@ static void page_fault(struct vcpu *v)
 			return;
 		if (pv_emulate_store(v, fault.cr2)) {
 			if (vmm_knobs.pv_fast && v->vm->state != VM_ENDED)
-				pv_loan_stored(pv, fault.cr2);
+				pv_loan_stored(pv, fault.cr2, v->gate.page->pv_returns);
 			return;
 		}
 	}
@@ -114,8 +114,8 @@ static void hypercall(struct vcpu *v)
 {
 	struct pv_vm *pv = pv_of(v);
 	u64 timer = pv_timer_next(&pv->vcpu);
+	unsigned nr = (u32)v->cpu.gpr[R_RAX];
 
-	pv_loan_row_ends(&pv->guest.loan);
 	pv->goes_on = !pv_hypercall(&pv->vcpu);
 	if (timer != pv_timer_next(&pv->vcpu))
 		v->attention = true; // the machine's is to be armed
@@ -123,6 +123,8 @@ static void hypercall(struct vcpu *v)
 		v->attention = true; // others may have waited
 	else
 		after_hypercall(v);
+	if (vmm_knobs.pv_fast && !pv->goes_on && v->vm->state != VM_ENDED)
+		pv_loan_called(&pv->vcpu, nr, v->gate.page->pv_returns);
 }
 
 // SYSCALL does not say where it comes from; what was entered last does.
@@ -231,6 +233,7 @@ static void refresh_gate(struct vcpu *v)
 	if (unlikely(pv->info != pv_of(v)->info)) {
 		pv_of(v)->info = pv->info;
 		gate_map_info(&v->gate, ptr_mpn(pv->info));
+		t->pv_reserved = pv->guest->frames.reserved;
 		t->pv_info = vmm_knobs.pv_fast ? GATE_PV_INFO + ((u64)pv->info & PAGE_MASK) : 0;
 	}
 	fast = t->pv_info;
@@ -240,6 +243,7 @@ static void refresh_gate(struct vcpu *v)
 	t->pv_page_fault_masks = !!(pv->trap[VEC_PF].flags & PV_TRAP_MASKS);
 	v->gate.page->pv_kernel_sp = pv->kernel_sp;
 	v->gate.page->pv_user_table = pv->user_root != MPN_NONE;
+	t->pv_lent_table = pv->guest->loan.table;
 	v->gate.page->pv_lent = pv->guest->loan.table != MPN_NONE;
 	if (fast)
 		pv_roots_list(pv_of(v));

@@ -2,7 +2,9 @@
 // Pages of a paravirtual guest's that are no tables, by their machine address, writable: where the gate stores what mmu_update says of
 // them without a crossing (Linux builds the tables of a new process so). The kernel could map each of these pages writable itself. One joins when
 // such an update has come here for it, and leaves before it is used as a table or of descriptors (core/pv/frames.h, plain and claimed) or is
-// given back.
+// given back. While a table is lent, its address leads to the copy.
+//
+// In the slot behind it the gate reads which frames are the guest's and of what type they are.
 #include "vmm/pv.h"
 
 #include "base/string.h"
@@ -22,13 +24,13 @@ static unsigned slot_of(mpn_t mpn, unsigned level)
 	return (unsigned)(mpn >> 9 * (level - 1)) & 511;
 }
 
-// The entry of a page; NULL: no table, and none is made or there is no memory for one.
-static u64 *leaf(struct pv_vm *pv, mpn_t mpn, bool make)
+// The level-1 entry of a page by its number from the slot's start; NULL: no table, and none is made or there is no memory for one.
+static u64 *leaf(struct pv_vm *pv, mpn_t l3, u64 number, bool make)
 {
-	u64 *table = frame_ptr(pv->window_l3);
+	u64 *table = frame_ptr(l3);
 
 	for (unsigned level = 3; level > 1; level--) {
-		u64 *entry = &table[slot_of(mpn, level)];
+		u64 *entry = &table[slot_of(number, level)];
 
 		if (!(*entry & PTE_P)) {
 			void *page = make ? pv_page_take(pv) : NULL;
@@ -39,20 +41,13 @@ static u64 *leaf(struct pv_vm *pv, mpn_t mpn, bool make)
 		}
 		table = below(*entry);
 	}
-	return &table[slot_of(mpn, 1)];
+	return &table[slot_of(number, 1)];
 }
 
-bool pv_window_create(struct pv_vm *pv)
+// All tables below it.
+static void empty(struct pv_vm *pv, mpn_t at)
 {
-	void *l3 = pv_page_take(pv);
-
-	pv->window_l3 = l3 ? ptr_mpn(l3) : MPN_NONE;
-	return l3;
-}
-
-void pv_window_forget(struct pv_vm *pv)
-{
-	u64 *l3 = frame_ptr(pv->window_l3);
+	u64 *l3 = frame_ptr(at);
 
 	for (unsigned i = 0; i < 512; i++) {
 		u64 *l2 = below(l3[i]);
@@ -66,18 +61,64 @@ void pv_window_forget(struct pv_vm *pv)
 	}
 }
 
+// ---- the types
+
+static bool map_types(struct pv_vm *pv, u64 number, mpn_t mpn)
+{
+	u64 *entry = leaf(pv, pv->types_l3, number, true);
+
+	if (entry)
+		*entry = mpn << PAGE_SHIFT | PTE_P | PTE_A | PTE_NX;
+	return entry;
+}
+
+bool pv_window_index(struct pv_vm *pv, mpn_t mpn)
+{
+	return map_types(pv, mpn >> PV_INDEX_SHIFT, ptr_mpn(pv->index[mpn >> PV_INDEX_SHIFT]));
+}
+
+static bool map_frames(struct pv_vm *pv)
+{
+	u64 pages = ROUND_UP(pv->vm->ppn_limit * sizeof(*pv->frame), PAGE_SIZE) >> PAGE_SHIFT;
+
+	for (u64 i = 0; i < pages; i++)
+		if (!map_types(pv, ((PV_TYPES_FRAMES - PV_TYPES_BASE) >> PAGE_SHIFT) + i, ptr_mpn(pv->frame) + i))
+			return false;
+	return true;
+}
+
+// ---- the window
+
+bool pv_window_create(struct pv_vm *pv)
+{
+	void *window = pv_page_take(pv), *types = pv_page_take(pv);
+
+	pv->window_l3 = window ? ptr_mpn(window) : MPN_NONE;
+	pv->types_l3 = types ? ptr_mpn(types) : MPN_NONE;
+	return window && types && map_frames(pv);
+}
+
+void pv_window_forget(struct pv_vm *pv)
+{
+	empty(pv, pv->window_l3);
+}
+
 void pv_window_free(struct pv_vm *pv)
 {
-	if (pv->window_l3 == MPN_NONE)
-		return;
-	pv_window_forget(pv);
-	pv_page_give(pv, frame_ptr(pv->window_l3));
-	pv->window_l3 = MPN_NONE;
+	mpn_t *slot[] = {&pv->window_l3, &pv->types_l3};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(slot); i++) {
+		if (*slot[i] == MPN_NONE)
+			continue;
+		empty(pv, *slot[i]);
+		pv_page_give(pv, frame_ptr(*slot[i]));
+		*slot[i] = MPN_NONE;
+	}
 }
 
 void pv_window_add(struct pv_vm *pv, mpn_t mpn)
 {
-	u64 *entry = vmm_knobs.pv_fast ? leaf(pv, mpn, true) : NULL;
+	u64 *entry = vmm_knobs.pv_fast ? leaf(pv, pv->window_l3, mpn, true) : NULL;
 
 	if (entry)
 		*entry = mpn << PAGE_SHIFT | LEAF_FLAGS;
@@ -86,10 +127,18 @@ void pv_window_add(struct pv_vm *pv, mpn_t mpn)
 // The next entry into the guest is with an empty TLB.
 void pv_window_remove(struct pv_vm *pv, mpn_t mpn)
 {
-	u64 *entry = leaf(pv, mpn, false);
+	u64 *entry = leaf(pv, pv->window_l3, mpn, false);
 
 	if (entry)
 		*entry = 0;
+}
+
+void pv_window_lend(struct pv_vm *pv, mpn_t table, mpn_t copy)
+{
+	u64 *entry = leaf(pv, pv->window_l3, table, copy != MPN_NONE);
+
+	if (entry)
+		*entry = copy == MPN_NONE ? 0 : copy << PAGE_SHIFT | LEAF_FLAGS;
 }
 
 unsigned pv_window_audit(struct pv_vm *pv)
@@ -97,7 +146,7 @@ unsigned pv_window_audit(struct pv_vm *pv)
 	unsigned wrong = 0;
 
 	for (mpn_t mpn = 0; mpn < pv->index_end; mpn++) {
-		const u64 *entry = leaf(pv, mpn, false);
+		const u64 *entry = leaf(pv, pv->window_l3, mpn, false);
 
 		if (!entry)
 			mpn |= 511;

@@ -89,6 +89,13 @@ bool pv_in_use(const struct pv_frames *f, mpn_t mpn)
 	return fr && (fr->refs || fr->done);
 }
 
+u32 pv_other_uses(const struct pv_frames *f, mpn_t mpn)
+{
+	const struct pv_frame *fr = frame_of(f, mpn);
+
+	return fr ? fr->refs - fr->uses : 0;
+}
+
 bool pv_is_type(const struct pv_frames *f, mpn_t mpn, enum pv_type type)
 {
 	const struct pv_frame *fr = frame_of(f, mpn);

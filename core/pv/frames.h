@@ -43,6 +43,8 @@ struct pv_ports {
 	// is used as a table or of descriptors. May be NULL.
 	void (*plain)(void *ctx, mpn_t mpn);
 	void (*claimed)(void *ctx, mpn_t mpn);
+	// A table is lent (loan.h): what the guest stores to it by its machine address goes to `copy`; MPN_NONE: no more. May be NULL.
+	void (*lent)(void *ctx, mpn_t table, mpn_t copy);
 	// A level-4 table is one no more. May be NULL.
 	void (*root_gone)(void *ctx, ppn_t table);
 	// What a page of descriptors says is fit for use. May be NULL: none is.
@@ -74,6 +76,7 @@ enum status pv_get(struct pv_frames *f, mpn_t mpn) MUST_CHECK;
 void pv_put(struct pv_frames *f, mpn_t mpn);
 bool pv_in_use(const struct pv_frames *f, mpn_t mpn);
 bool pv_is_plain(const struct pv_frames *f, mpn_t mpn); // the guest's, and neither a table, whole or in progress, nor of descriptors
+u32 pv_other_uses(const struct pv_frames *f, mpn_t mpn); // of a page of the guest's, those not by its type
 bool pv_is_type(const struct pv_frames *f, mpn_t mpn, enum pv_type type); // the guest's, with uses of that type
 
 // A use by type. ST_RANGE: not the guest's. ST_BUSY: it is of another. ST_INVALID: as a table it is not fit. ST_AGAIN: the budget is

@@ -83,6 +83,7 @@ static s64 update_one(struct pv_vcpu *v, const struct mmu_update *u)
 	struct pv_frames *f = &v->guest->frames;
 	mpn_t mpn = u->ptr >> PAGE_SHIFT;
 
+	v->guest->loan.updated = mpn;
 	switch (u->ptr & PTR_COMMAND) {
 	case MMU_NORMAL_PT_UPDATE:
 	case MMU_PT_UPDATE_PRESERVE_AD:

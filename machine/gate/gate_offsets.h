@@ -10,8 +10,9 @@
 #define VP_GUEST_CR2 0xc0
 #define VP_MARKER_CR2 0xd8
 #define VP_PV_LENT 0x5c0
-#define VP_PV_USER_TABLE 0x5c8
-#define VP_MARKER_LEFT 0x5d0
+#define VP_PV_RETURNS 0x5c8
+#define VP_PV_USER_TABLE 0x5d0
+#define VP_MARKER_LEFT 0x5d8
 #define VP_PV_USER 0x5b0
 #define VP_PV_KERNEL_SP 0x5b8
 #define VP_GUEST_CS 0xe0 // and guest_ss: one word
@@ -48,7 +49,9 @@
 #define GT_PV_PAGE_FAULT 384
 #define GT_PV_PAGE_FAULT_MASKS 392
 #define GT_CR3_MASK 400
-#define GT_PV_BASE 408
+#define GT_PV_LENT_TABLE 408
+#define GT_PV_RESERVED 416
+#define GT_PV_BASE 424
 
 #define GATE_FAULT 0x1000         // or-ed into the vector: the gate's own IRETQ faulted
 #define GATE_SYSCALL_EXIT 0x2000  // "vector": SYSCALL that the gate did not serve; error 1: from 32-bit code
