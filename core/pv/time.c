@@ -39,6 +39,7 @@ static void publish_wall(struct pv_guest *g)
 void pv_guest_init(struct pv_guest *g, const struct pv_event_ports *events)
 {
 	pv_events_init(&g->events, events, g->ctx, PV_DOM, g->vcpus, g->shared);
+	pv_loan_init(&g->loan, MPN_NONE, NULL, NULL);
 	pvclock_scale(g->tsc_mul, &g->tsc_mul, &g->tsc_shift);
 	publish_wall(g);
 	for (unsigned i = 0; i < g->vcpus; i++) {

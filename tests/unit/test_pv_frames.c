@@ -64,13 +64,34 @@ static void root_gone(void *ctx, ppn_t table)
 	roots_gone++;
 }
 
-static const struct pv_ports ports = {map, to_ppn, to_mpn, root_changed, root_gone, descriptors};
+// What the guest may store to without asking.
+static bool window[PAGES];
+
+static void plain(void *ctx, mpn_t m)
+{
+	window[to_ppn(NULL, m)] = true;
+}
+
+static void claimed(void *ctx, mpn_t m)
+{
+	window[to_ppn(NULL, m)] = false;
+}
+
+static const struct pv_ports ports = {.map = map,
+				      .ppn = to_ppn,
+				      .mpn = to_mpn,
+				      .root_changed = root_changed,
+				      .root_gone = root_gone,
+				      .plain = plain,
+				      .claimed = claimed,
+				      .descriptors = descriptors};
 
 static int start(void **state)
 {
 	memset(page, 0, sizeof(page));
 	memset(frame, 0, sizeof(frame));
 	memset(held, 0, sizeof(held));
+	memset(window, 0, sizeof(window));
 	roots_changed = roots_gone = 0;
 	pv_frames_init(&f, &ports, NULL, frame, PAGES, 40);
 	f.work = ~0u;
@@ -366,7 +387,7 @@ static void operation(u64 *done)
 		break;
 	case 6:
 		st = ST_BUSY;
-		if (writable(p)) { // by the guest itself
+		if (window[p] || writable(p)) { // by the guest itself
 			page[p][random_slot()] = random_entry();
 			st = ST_OK;
 		}
@@ -394,6 +415,8 @@ static void test_random(void **state)
 			}
 			if (i % 8 == 0 && wrong())
 				fail_msg("seed %lu, step %u: %s", (unsigned long)s, i, said);
+			for (ppn_t p = 0; p < PAGES; p++)
+				assert_true(!window[p] || (writable(p) && pv_is_plain(&f, mpn(p))));
 			for (ppn_t p = 0; i % 8 == 0 && p < PAGES; p++)
 				if (frame[p].uses && frame[p].type <= PV_L4)
 					reach(p, frame[p].type);
