@@ -122,6 +122,7 @@ struct vcpu_page {
 	u64 pv_user, pv_kernel_sp;
 	u64 pv_lent;      // it writes a copy of a page table (core/pv/loan.h): no way to user mode but by a crossing
 	u64 pv_returns;    // how often the gate has gone back to user mode
+	u64 pv_update[2], pv_update_read; // the mmu_update that the gate has read, if it has: one of a list of one
 	u64 pv_user_table; // not 0: it has told of tables for its programs
 	u64 marker_left;  // how many more at marker_cr2 the gate reflects before one is the hypervisor's
 	// Where translated code goes on after a return: each call writes the cache address of its landing, which checks that the

@@ -115,7 +115,12 @@ static void hypercall(struct vcpu *v)
 	struct pv_vm *pv = pv_of(v);
 	u64 timer = pv_timer_next(&pv->vcpu);
 	unsigned nr = (u32)v->cpu.gpr[R_RAX];
+	struct vcpu_page *p = v->gate.page;
 
+	pv->vcpu.has_given = nr == __HYPERVISOR_mmu_update && !pv->goes_on && p->pv_update_read;
+	pv->vcpu.given[0] = p->pv_update[0];
+	pv->vcpu.given[1] = p->pv_update[1];
+	p->pv_update_read = 0;
 	pv->goes_on = !pv_hypercall(&pv->vcpu);
 	if (timer != pv_timer_next(&pv->vcpu))
 		v->attention = true; // the machine's is to be armed

@@ -496,6 +496,7 @@ bool pv_hypercall(struct pv_vcpu *v)
 {
 	struct x86_cpu *c = v->cpu;
 	u64 a[6] = {c->gpr[R_RDI], c->gpr[R_RSI], c->gpr[R_RDX], c->gpr[R_R10], c->gpr[R_R8], c->gpr[R_R9]};
+	bool done;
 	u64 nr;
 	s64 r;
 
@@ -503,7 +504,9 @@ bool pv_hypercall(struct pv_vcpu *v)
 	if (!pv_work_left(v))
 		return false;
 	nr = (u32)c->gpr[R_RAX];
-	if (!call(v, nr, a, &r))
+	done = call(v, nr, a, &r);
+	v->has_given = false;
+	if (!done)
 		return false;
 	if (!v->guest->over && !v->left)
 		c->gpr[R_RAX] = (u64)r;

@@ -68,6 +68,8 @@ struct pv_vcpu {
 	// A hypercall that goes on.
 	u64 progress, outer_progress;
 	bool in_multicall;
+	u64 given[2];    // what a list of one mmu_update says, if the caller has read it already
+	bool has_given; // for the next hypercall alone
 	bool left; // by an iret in a multicall: RAX is set
 	// Run states (vcpu.h): since when it is in the present one, and how long it was in each.
 	int state;

@@ -124,6 +124,16 @@ struct list {
 	u64 data[AHEAD * sizeof(struct mmuext_op) / 8];
 };
 
+// Its data is not set.
+static void list_start(struct pv_vcpu *v, struct list *l, const u64 *a, unsigned size)
+{
+	l->address = a[0], l->size = size, l->n = l->at = 0;
+	if (v->has_given && size == sizeof(v->given) && (u32)a[1] == 1 && !v->in_multicall) {
+		memcpy(l->data, v->given, sizeof(v->given));
+		l->n = 1;
+	}
+}
+
 // The next one, of `left`; NULL: it cannot be read.
 static const void *list_next(struct pv_vcpu *v, struct list *l, u64 left)
 {
@@ -149,7 +159,7 @@ static s64 batch(struct pv_vcpu *v, const u64 *a, unsigned size, s64 (*one)(stru
 	struct list l;
 	s64 r = 0;
 
-	l.address = a[0], l.size = size, l.n = l.at = 0; // not its data
+	list_start(v, &l, a, size);
 	while (v->progress < (u32)a[1]) {
 		const void *element;
 

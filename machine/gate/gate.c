@@ -19,6 +19,8 @@ CHECK(marker_cr2, VP_MARKER_CR2);
 CHECK(guest_cs, VP_GUEST_CS);
 CHECK(pv_lent, VP_PV_LENT);
 CHECK(pv_returns, VP_PV_RETURNS);
+CHECK(pv_update, VP_PV_UPDATE);
+CHECK(pv_update_read, VP_PV_UPDATE_READ);
 CHECK(pv_user_table, VP_PV_USER_TABLE);
 CHECK(marker_left, VP_MARKER_LEFT);
 CHECK(pv_user, VP_PV_USER);

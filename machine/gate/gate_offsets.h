@@ -11,8 +11,10 @@
 #define VP_MARKER_CR2 0xd8
 #define VP_PV_LENT 0x5c0
 #define VP_PV_RETURNS 0x5c8
-#define VP_PV_USER_TABLE 0x5d0
-#define VP_MARKER_LEFT 0x5d8
+#define VP_PV_UPDATE 0x5d0
+#define VP_PV_UPDATE_READ 0x5e0
+#define VP_PV_USER_TABLE 0x5e8
+#define VP_MARKER_LEFT 0x5f0
 #define VP_PV_USER 0x5b0
 #define VP_PV_KERNEL_SP 0x5b8
 #define VP_GUEST_CS 0xe0 // and guest_ss: one word
