@@ -115,58 +115,32 @@ static bool own_tables(u64 dom)
 	return !((u32)dom >> 16) || (u32)dom >> 16 == PV_DOM + 1;
 }
 
-#define AHEAD 16
-
-// Elements of a list of the guest's, some read at once.
-struct list {
-	u64 address;
-	unsigned size, n, at; // of an element; how many are there, and which is next
-	u64 data[AHEAD * sizeof(struct mmuext_op) / 8];
-};
-
-// Its data is not set.
-static void list_start(struct pv_vcpu *v, struct list *l, const u64 *a, unsigned size)
+// The next element. What one changes the next may be read from: none is read ahead. A list of one may have been read by the caller.
+static bool next_element(struct pv_vcpu *v, const u64 *a, void *element, u64 size)
 {
-	l->address = a[0], l->size = size, l->n = l->at = 0;
 	if (v->has_given && size == sizeof(v->given) && (u32)a[1] == 1 && !v->in_multicall) {
-		memcpy(l->data, v->given, sizeof(v->given));
-		l->n = 1;
+		memcpy(element, v->given, sizeof(v->given));
+		return true;
 	}
+	return pv_read(v, a[0] + v->progress * size, element, size);
 }
 
-// The next one, of `left`; NULL: it cannot be read.
-static const void *list_next(struct pv_vcpu *v, struct list *l, u64 left)
+static s64 update_next(struct pv_vcpu *v, const u64 *a)
 {
-	u64 from = l->address + v->progress * l->size;
+	struct mmu_update u;
 
-	if (l->at == l->n) {
-		l->at = 0;
-		l->n = (unsigned)MIN(left, AHEAD);
-		if (!pv_read(v, from, l->data, l->n * l->size))
-			l->n = pv_read(v, from, l->data, l->size);
-	}
-	return l->n ? (u8 *)l->data + l->at++ * l->size : NULL;
-}
-
-static s64 update_next(struct pv_vcpu *v, const void *element)
-{
-	return update_one(v, element);
+	return next_element(v, a, &u, sizeof(u)) ? update_one(v, &u) : -XEN_EFAULT;
 }
 
 // Elements of a list from v->progress on, until one fails.
-static s64 batch(struct pv_vcpu *v, const u64 *a, unsigned size, s64 (*one)(struct pv_vcpu *v, const void *element))
+static s64 batch(struct pv_vcpu *v, const u64 *a, s64 (*next)(struct pv_vcpu *v, const u64 *a))
 {
-	struct list l;
 	s64 r = 0;
 
-	list_start(v, &l, a, size);
 	while (v->progress < (u32)a[1]) {
-		const void *element;
-
 		if (!pv_work_left(v))
 			return PV_AGAIN;
-		element = list_next(v, &l, (u32)a[1] - v->progress);
-		r = element ? one(v, element) : -XEN_EFAULT;
+		r = next(v, a);
 		if (r == PV_AGAIN)
 			return r;
 		if (r)
@@ -178,7 +152,7 @@ static s64 batch(struct pv_vcpu *v, const u64 *a, unsigned size, s64 (*one)(stru
 
 s64 pv_mmu_update(struct pv_vcpu *v, const u64 *a)
 {
-	return own(a[3]) && own_tables(a[3]) ? batch(v, a, sizeof(struct mmu_update), update_next) : -XEN_ESRCH;
+	return own(a[3]) && own_tables(a[3]) ? batch(v, a, update_next) : -XEN_ESRCH;
 }
 
 // A bit for each vCPU, at the guest's address.
@@ -317,14 +291,16 @@ static s64 ext_one(struct pv_vcpu *v, const struct mmuext_op *op)
 	}
 }
 
-static s64 ext_next(struct pv_vcpu *v, const void *element)
+static s64 ext_next(struct pv_vcpu *v, const u64 *a)
 {
-	return ext_one(v, element);
+	struct mmuext_op op;
+
+	return pv_read(v, a[0] + v->progress * sizeof(op), &op, sizeof(op)) ? ext_one(v, &op) : -XEN_EFAULT;
 }
 
 s64 pv_mmuext_op(struct pv_vcpu *v, const u64 *a)
 {
-	return own(a[3]) ? batch(v, a, sizeof(struct mmuext_op), ext_next) : -XEN_ESRCH;
+	return own(a[3]) ? batch(v, a, ext_next) : -XEN_ESRCH;
 }
 
 // ---- descriptor tables
