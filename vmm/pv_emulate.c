@@ -119,6 +119,34 @@ static bool port_byte(struct vcpu *v, bool in, u16 port, unsigned length)
 	return true;
 }
 
+// IN and OUT of a program that its kernel has given the ports. There is no device: what is written has no effect, what is read is ones.
+bool pv_emulate_user_port(struct vcpu *v)
+{
+	struct pv_vcpu *pv = &v->vm->pv->vcpu;
+	const struct x86_segment *cs = &v->cpu.seg[SEG_CS];
+	u64 *rax = &v->cpu.gpr[R_RAX];
+	u8 b[3] = {0};
+	unsigned at = 0, bytes, n = sizeof(b);
+	u16 port;
+
+	if ((!pv->iopl && !pv->io_ports) || (v->cpu.rflags & RFL_TF))
+		return false;
+	while (n && !pv_read(pv, v->cpu.rip + (cs->attr & SEG_ATTR_L ? 0 : cs->base), b, n))
+		n--;
+	if (b[0] == 0x66)
+		at = 1;
+	if ((b[at] & 0xf4) != 0xe4) // E4 to E7, EC to EF
+		return false;
+	bytes = !(b[at] & 1) ? 1 : at ? 2 : 4;
+	port = b[at] & 8 ? (u16)v->cpu.gpr[R_RDX] : b[at + 1];
+	if (!pv_user_port(pv, port, bytes))
+		return false;
+	if (!(b[at] & 2))
+		*rax = bytes == 4 ? 0xffffffff : *rax | (BIT(bytes * 8) - 1);
+	v->cpu.rip += at + (b[at] & 8 ? 1 : 2);
+	return true;
+}
+
 bool pv_emulate_privileged(struct vcpu *v)
 {
 	struct pv_vcpu *pv = &v->vm->pv->vcpu;

@@ -82,6 +82,10 @@ static void exception(struct vcpu *v)
 		if (pv_emulate_privileged(v))
 			return;
 	}
+	if (fault.vector == VEC_GP && !pv_kernel_mode(pv) && pv_emulate_user_port(v)) {
+		exit_is(v, EXIT_EMULATE);
+		return;
+	}
 	exit_is(v, EXIT_EXCEPTION);
 	exit_count_site(v, EXIT_EXCEPTION, v->cpu.rip);
 	if (fault.vector == VEC_GP && (fault.error & ERROR_IDT) && pv_emulate_int(v))

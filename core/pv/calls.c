@@ -362,14 +362,33 @@ static s64 physdev_op(struct pv_vcpu *v, const u64 *a)
 	case PHYSDEVOP_set_iopl:
 		if (!pv_read(v, a[1], &iopl, sizeof(iopl)))
 			return -XEN_EFAULT;
-		return iopl.iopl > 3 ? -XEN_EINVAL : 0;
+		if (iopl.iopl > 3)
+			return -XEN_EINVAL;
+		v->iopl = (u8)iopl.iopl;
+		return 0;
 	case PHYSDEVOP_set_iobitmap:
 		if (!pv_read(v, a[1], &map, sizeof(map)))
 			return -XEN_EFAULT;
-		return map.nr_ports > 65536 ? -XEN_EINVAL : 0;
+		if (map.nr_ports > 65536)
+			return -XEN_EINVAL;
+		v->io_bitmap = (u64)map.bitmap.p;
+		v->io_ports = map.nr_ports;
+		return 0;
 	default:
 		return -XEN_ENOSYS;
 	}
+}
+
+bool pv_user_port(struct pv_vcpu *v, u16 port, unsigned bytes)
+{
+	u16 bits = 0;
+	u32 last = port + bytes - 1u;
+
+	if (v->iopl == 3)
+		return true;
+	// The second byte of the bitmap is there if a port is in it.
+	return last < v->io_ports && pv_read(v, v->io_bitmap + port / 8, &bits, last / 8 - port / 8 + 1) &&
+	       !(bits >> port % 8 & (BIT(bytes) - 1));
 }
 
 // ---- dispatch

@@ -70,6 +70,9 @@ struct pv_vcpu {
 	bool in_multicall;
 	u64 given[2];    // what a list of one mmu_update says, if the caller has read it already
 	bool has_given; // for the next hypercall alone
+	u8 iopl;          // PHYSDEVOP_set_iopl: for programs. Its kernel may do what it likes with ports
+	u32 io_ports;     // ... set_iobitmap: how many are in it
+	u64 io_bitmap;    // the kernel's address
 	bool left; // by an iret in a multicall: RAX is set
 	// Run states (vcpu.h): since when it is in the present one, and how long it was in each.
 	int state;
@@ -172,6 +175,9 @@ void pv_enter_kernel(struct pv_vcpu *v);
 
 // ---- guest_audit.c: as pv_audit(), of all parts. What the caller holds, the shared page too, it has put into `count`.
 unsigned pv_guest_audit(struct pv_guest *g, struct pv_count *count, void (*report)(void *ctx, const char *text), void *ctx);
+
+// May a program use these ports? (calls.c)
+bool pv_user_port(struct pv_vcpu *v, u16 port, unsigned bytes) MUST_CHECK;
 
 // ---- time.c
 void pv_time_publish(struct pv_vcpu *v);     // where the guest has asked for it

@@ -182,6 +182,8 @@ static void test_events(void **state)
 
 static void test_registers(void **state)
 {
+	struct physdev_set_iobitmap map = {0};
+
 	IS(CALL(&m, fpu_taskswitch, 1), 0);
 	assert_true(m.cpu.cr0 & CR0_TS && m.switched == 1);
 	IS(CALL(&m, fpu_taskswitch, 0), 0);
@@ -202,10 +204,27 @@ static void test_registers(void **state)
 	IS(CALL(&m, vm_assist, VMASST_CMD_enable, 31), -XEN_EINVAL);
 	IS(CALL(&m, vm_assist, VMASST_CMD_enable, 64), -XEN_EINVAL);
 	IS(CALL(&m, vm_assist, 7, VMASST_TYPE_writable_pagetables), -XEN_ENOSYS);
+	IS(CALL(&m, physdev_op, PHYSDEVOP_set_iopl, WITH((struct physdev_set_iopl){2})), 0);
+	assert_false(pv_user_port(&m.vcpu, 0x80, 1));
 	IS(CALL(&m, physdev_op, PHYSDEVOP_set_iopl, WITH((struct physdev_set_iopl){3})), 0);
+	assert_true(pv_user_port(&m.vcpu, 0x80, 1) && pv_user_port(&m.vcpu, 0xffff, 4));
 	IS(CALL(&m, physdev_op, PHYSDEVOP_set_iopl, WITH((struct physdev_set_iopl){4})), -XEN_EINVAL);
 	IS(CALL(&m, physdev_op, PHYSDEVOP_set_iopl, UNMAPPED), -XEN_EFAULT);
 	IS(CALL(&m, physdev_op, PHYSDEVOP_set_iobitmap, WITH((struct physdev_set_iobitmap){.nr_ports = 65536})), 0);
+	IS(CALL(&m, physdev_op, PHYSDEVOP_set_iopl, WITH((struct physdev_set_iopl){0})), 0);
+	assert_false(pv_user_port(&m.vcpu, 0x80, 1)); // by no bitmap
+	map.bitmap.p = (void *)m_va(M_DATA);
+	map.nr_ports = 0x90;
+	memset(m_page(&m, M_DATA), 0xff, PAGE_SIZE);
+	((u8 *)m_page(&m, M_DATA))[0x80 / 8] = 0x3c; // ports 0x80, 0x81, 0x86 and 0x87
+	((u8 *)m_page(&m, M_DATA))[0x88 / 8] = 0xfe; // and 0x88
+	IS(CALL(&m, physdev_op, PHYSDEVOP_set_iobitmap, WITH(map)), 0);
+	assert_true(pv_user_port(&m.vcpu, 0x80, 2) && pv_user_port(&m.vcpu, 0x87, 2) && pv_user_port(&m.vcpu, 0x86, 2));
+	assert_false(pv_user_port(&m.vcpu, 0x81, 2) || pv_user_port(&m.vcpu, 0x80, 4) || pv_user_port(&m.vcpu, 0x87, 4));
+	assert_false(pv_user_port(&m.vcpu, 0x7f, 2) || pv_user_port(&m.vcpu, 0x8f, 2) || pv_user_port(&m.vcpu, 0xffff, 4));
+	((u8 *)m_page(&m, M_DATA))[0x88 / 8] = 0;
+	assert_true(pv_user_port(&m.vcpu, 0x8f, 1));
+	assert_false(pv_user_port(&m.vcpu, 0x8f, 2)); // beyond
 	IS(CALL(&m, physdev_op, PHYSDEVOP_set_iobitmap, WITH((struct physdev_set_iobitmap){.nr_ports = 65537})), -XEN_EINVAL);
 	IS(CALL(&m, physdev_op, PHYSDEVOP_set_iobitmap, UNMAPPED), -XEN_EFAULT);
 	IS(CALL(&m, physdev_op, PHYSDEVOP_pirq_eoi_gmfn_v2, ARGS), -XEN_ENOSYS);
