@@ -132,6 +132,8 @@ static void user_gs(void *ctx, struct pv_vcpu *v, u16 selector)
 	u64 kernel = gs->base;
 
 	tables_fill_segment(machine, gs, selector);
+	if ((selector & ~3) && (gs->attr & SEG_ATTR_UNUSABLE))
+		gs->selector = 0; // not there
 	v->cpu->kernel_gs_base = gs->attr & SEG_ATTR_UNUSABLE ? 0 : gs->base;
 	gs->base = kernel;
 }
