@@ -303,6 +303,7 @@ void pv_run(struct vcpu *v)
 		if (v->leaving)
 			break;
 	}
+	(void)pv_loan_return(&pv->vcpu); // of one that was to be lent with the next entry: others look at its tables now
 	pv_runstate(&pv->vcpu, v->leave == LEAVE_HALTED ? RUNSTATE_blocked : RUNSTATE_runnable, time_ns());
 	if (vm->state == VM_ENDED)
 		vm_console_flush(vm);

@@ -273,6 +273,7 @@ const struct pv_case fatal_cases[] = {
 	{"empty-root", empty_root, true},
 	{"push-in-table", push_in_table, true},
 	{"call-in-table", call_in_table, true},
+	{"bad-row", bad_row, true},
 	{"gate-stacks", gate_stacks, true},
 	{"iret-in-gate", iret_in_gate, true},
 	{"spoil-page", spoil_page, true},

@@ -114,6 +114,99 @@ static void test_slots(void)
 	check(attempt(peek, 0x100000) == 0, "own memory", 0);
 }
 
+// What the gate has for mmu_update: pages by their machine address, and what is known of them.
+static void test_window(void)
+{
+	u64 *a = page(1), mfn = mfn_of(a), at = PV_WINDOW_BASE + (mfn << PAGE_SHIFT);
+
+	check(attempt(poke, PV_TYPES_BASE + mfn * 4) == CAME(VEC_PF) && attempt(poke, PV_TYPES_FRAMES) == CAME(VEC_PF),
+	      "types are written", 0);
+	for (u64 i = 0; i < 4; i++)
+		check(!store(mfn, 3, 4 * i) && a[3] == 4 * i, "a page that is no table", a[3]);
+	(void)attempt(poke, at + 8 * 4);
+	check(a[4] == 0xdead || a[4] == 0, "by its machine address", a[4]);
+	memset(a, 0, PAGE_SIZE);
+	check(!pin(a, 1), "pin", 0);
+	check(attempt(poke, at) == CAME(VEC_PF) && !a[0], "a table by its machine address", a[0]);
+	for (u64 frame = 0; frame < 4096; frame++) // others'
+		check(((u64 *)MACH2PHYS_VIRT_START)[frame] != ~0ull || attempt(peek, PV_WINDOW_BASE + (frame << PAGE_SHIFT)) == CAME(VEC_PF),
+		      "a frame of others", frame);
+	check(!unpin(a) && !remap(a, KERNEL_RW), "unpin", 0);
+}
+
+// Rows of stores and of updates to one table, which the kernel is lent then.
+static void test_rows(void)
+{
+	volatile u64 *a = page(1);
+	u64 mfn = mfn_of((void *)a), value = leaf(page(3), KERNEL_RW);
+
+	check(!pin((void *)a, 1), "pin", 0);
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < 40; i++)
+			a[i] = i & 1 ? value : leaf(page(4 + i % 8), KERNEL_RO);
+		for (unsigned i = 0; i < 40; i++)
+			check(a[i] == (i & 1 ? value : leaf(page(4 + i % 8), KERNEL_RO)), "stored", i);
+		for (unsigned i = 40; i < 80; i++)
+			check(!store(mfn, i, value) && a[i] == value, "updated", i);
+		// It is lent now: what is refused is refused all the same.
+		check(store(mfn, 100, leaf((void *)a, KERNEL_RW)) < 0 && !a[100], "itself, writable", a[100]);
+		check(store(mfn, 100, leaf((void *)start_info->pt_base, KERNEL_RW)) < 0 && !a[100], "the root, writable", a[100]);
+		for (unsigned i = 80; i < 84; i++)
+			check(!store(mfn, i, value), "updated again", i);
+		check(store(mfn, 101, 1ull << PAGE_SHIFT | KERNEL_RO) < 0 && !a[101], "a frame of others", a[101]);
+		check(store(mfn, 101, 1ull << 51 | KERNEL_RO) < 0 && !a[101], "reserved bits", a[101]);
+		for (unsigned i = 0; i < 84; i++)
+			a[i] = 0;
+		check(!ext(MMUEXT_INVLPG_LOCAL, 0, 0), "flush", 0);
+		for (unsigned i = 0; i < 110; i++)
+			check(!a[i], "cleared", a[i]);
+	}
+	check(!unpin((void *)a) && !remap((void *)a, KERNEL_RW), "unpin", 0);
+	check(!remap(page(3), KERNEL_RO) && !remap(page(3), KERNEL_RW), "what it held", 0);
+}
+
+static s64 bases(u64 kernel, u64 user)
+{
+	struct mmuext_op op[2] = {{.cmd = MMUEXT_NEW_BASEPTR}, {.cmd = MMUEXT_NEW_USER_BASEPTR}};
+
+	op[0].arg1.mfn = kernel;
+	op[1].arg1.mfn = user;
+	return CALL(mmuext_op, op, 2, 0, DOMID_SELF);
+}
+
+// Pairs of roots that the gate comes to know, in use, and when they are tables no more.
+static void test_pairs(void)
+{
+	u64 *root = (u64 *)start_info->pt_base, first = mfn_of(root), *kernel = page(1), *user = page(2);
+
+	memcpy(kernel, root, PAGE_SIZE);
+	for (unsigned slot = 256; slot <= 271; slot++)
+		kernel[slot] = 0;
+	check(!pin(kernel, 4) && !pin(user, 4), "pin", 0);
+	for (unsigned i = 0; i < 8; i++)
+		check(!bases(mfn_of(kernel), mfn_of(user)) && !bases(first, 0), "change", i);
+	check(!bases(mfn_of(kernel), mfn_of(user)) && unpin(kernel) == 0 && remap(kernel, KERNEL_RW) < 0, "writable while in use", 0);
+	check(!bases(first, 0) && !remap(kernel, KERNEL_RW), "writable", 0);
+	check(bases(mfn_of(kernel), mfn_of(user)) < 0, "no table any more", 0);
+	check(!pin(kernel, 4), "pin again", 0);
+	for (unsigned i = 0; i < 4; i++)
+		check(!bases(mfn_of(kernel), mfn_of(user)) && !bases(first, 0), "change again", i);
+	check(!unpin(user) && !remap(user, KERNEL_RW) && bases(mfn_of(kernel), mfn_of(user)) < 0, "user's no more", 0);
+	check(!bases(first, first) && !unpin(kernel) && !remap(kernel, KERNEL_RW), "unpin; programs as before", 0);
+}
+
+// An entry that is refused, in a row of stores: too late for a fault.
+void bad_row(void)
+{
+	volatile u64 *a = page(1);
+
+	check(!pin((void *)a, 1), "pin", 0);
+	for (unsigned i = 0; i < 10; i++)
+		a[i] = i == 9 ? leaf((void *)a, KERNEL_RW) : 0;
+	(void)unpin((void *)a);
+	check(false, "a table maps itself writable", a[9]);
+}
+
 // XSA-286: what an entry of level 4 said is not what is used after it has changed.
 static void test_stale(void)
 {
@@ -270,6 +363,9 @@ const struct pv_case memory_cases[] = {
 	{"xsa-148-large", test_large, false},
 	{"xsa-182-259-linear", test_linear, false},
 	{"slots", test_slots, false},
+	{"window", test_window, false},
+	{"rows", test_rows, false},
+	{"pairs", test_pairs, false},
 	{"xsa-279-286-stale", test_stale, false},
 	{"xsa-298-descriptors", test_descriptors, false},
 	{"odd-stores", test_odd_stores, false},

@@ -71,7 +71,7 @@ u64 leaf(const void *p, u64 flags); // an entry for it
 #define TABLE (PTE_P | PTE_W | PTE_A | PTE_D)
 
 // memory.c
-void push_in_table(void), call_in_table(void);
+void push_in_table(void), call_in_table(void), bad_row(void);
 
 struct pv_case {
 	const char *name;
