@@ -129,7 +129,8 @@ static void test_window(void)
 	check(!pin(a, 1), "pin", 0);
 	check(attempt(poke, at) == CAME(VEC_PF) && !a[0], "a table by its machine address", a[0]);
 	for (u64 frame = 0; frame < 4096; frame++) // others'
-		check(((u64 *)MACH2PHYS_VIRT_START)[frame] != ~0ull || attempt(peek, PV_WINDOW_BASE + (frame << PAGE_SHIFT)) == CAME(VEC_PF),
+		check(((u64 *)MACH2PHYS_VIRT_START)[frame] != ~0ull ||
+			      attempt(peek, PV_WINDOW_BASE + (frame << PAGE_SHIFT)) == CAME(VEC_PF),
 		      "a frame of others", frame);
 	check(!unpin(a) && !remap(a, KERNEL_RW), "unpin", 0);
 }
@@ -142,7 +143,8 @@ static void test_rows(void)
 	u64 itself = leaf((void *)a, KERNEL_RW), root = leaf((void *)start_info->pt_base, KERNEL_RW);
 
 	for (unsigned i = 0; i < ARRAY_SIZE(read_only); i++)
-		read_only[i] = leaf(page(4 + i), KERNEL_RO); // with hypercalls: none in what follows, they would end the row
+		read_only[i] =
+			leaf(page(4 + i), KERNEL_RO); // with hypercalls: none in what follows, they would end the row
 	check(!pin((void *)a, 1), "pin", 0);
 	for (unsigned round = 0; round < 3; round++) {
 		for (unsigned i = 0; i < 40; i++)
@@ -192,7 +194,8 @@ static void test_pairs(void)
 	check(!pin(kernel, 4) && !pin(user, 4), "pin", 0);
 	for (unsigned i = 0; i < 8; i++)
 		check(!bases(mfn_of(kernel), mfn_of(user)) && !bases(first, 0), "change", i);
-	check(!bases(mfn_of(kernel), mfn_of(user)) && unpin(kernel) == 0 && remap(kernel, KERNEL_RW) < 0, "writable while in use", 0);
+	check(!bases(mfn_of(kernel), mfn_of(user)) && unpin(kernel) == 0 && remap(kernel, KERNEL_RW) < 0,
+	      "writable while in use", 0);
 	check(!bases(first, 0) && !remap(kernel, KERNEL_RW), "writable", 0);
 	check(bases(mfn_of(kernel), mfn_of(user)) < 0, "no table any more", 0);
 	check(!pin(kernel, 4), "pin again", 0);
