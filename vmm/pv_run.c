@@ -276,8 +276,8 @@ static void enter(struct vcpu *v)
 		debug_leave();
 	v->exit_tsc = rdtsc();
 	pv_of(v)->vcpu.kernel_sp = v->gate.page->pv_kernel_sp; // the gate serves stack_switch
+	pv_of(v)->stored = pv_loan_return(&pv_of(v)->vcpu); // before tables are given back
 	pv_roots_after_exit(pv_of(v));
-	pv_of(v)->stored = pv_loan_return(&pv_of(v)->vcpu);
 	handle_exit(v);
 }
 

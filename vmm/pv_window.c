@@ -14,6 +14,11 @@
 #define TABLE_FLAGS (PTE_P | PTE_W | PTE_A)
 #define LEAF_FLAGS (PTE_P | PTE_W | PTE_A | PTE_D | PTE_NX)
 
+_Static_assert(offsetof(struct pv_frame, uses) == PV_FRAME_USES && offsetof(struct pv_frame, done) == PV_FRAME_DONE &&
+		       offsetof(struct pv_frame, type) == PV_FRAME_TYPE && sizeof(struct pv_frame) == 1 << PV_FRAME_SHIFT &&
+		       PV_WRITABLE == PV_FRAME_WRITABLE,
+	       "the gate reads it");
+
 static u64 *below(u64 entry)
 {
 	return entry & PTE_P ? frame_ptr((entry & PTE_ADDR) >> PAGE_SHIFT) : NULL;

@@ -42,7 +42,6 @@ static void lend(struct pv_vcpu *v, mpn_t table)
 		l->now[i] = l->before[i] = (e & (PTE_P | PTE_W)) == (PTE_P | PTE_W) ? e | PTE_D : e;
 	}
 	l->table = table;
-	l->loans++;
 	entries(v, l->map)[l->slot] = (l->entry & ~PTE_ADDR) | l->copy << PAGE_SHIFT | PTE_W | PTE_A | PTE_D;
 	if (f->ports->lent)
 		f->ports->lent(f->ctx, table, l->copy);
@@ -123,15 +122,16 @@ bool pv_loan_return(struct pv_vcpu *v)
 		v->guest->frames.ports->lent(v->guest->frames.ctx, table, MPN_NONE);
 	entries(v, l->map)[l->slot] = l->entry;
 	for (unsigned i = 0; i < SLOTS; i++) {
-		if (likely(l->now[i] == l->before[i]))
+		u64 value = l->now[i];
+
+		if (likely(value == l->before[i]))
 			continue;
 		changed++;
-		if (store(v, table, i, l->now[i]) != ST_OK) {
-			pv_crash(v, "entry %u of a page table, stored in a row, is refused: %lx", i, l->now[i]);
+		if (store(v, table, i, value) != ST_OK) {
+			pv_crash(v, "entry %u of a page table, stored in a row, is refused: %lx", i, value);
 			break;
 		}
 	}
-	l->stores += changed;
 	if (changed >= WORTH)
 		l->wanted[l->kind] = table;
 	else if (l->wanted[l->kind] == table)

@@ -28,7 +28,6 @@ struct pv_loan {
 	mpn_t updated; // table that the hypercall in progress has updated
 	enum { PV_LOAN_STORES, PV_LOAN_UPDATES, PV_LOAN_KINDS } kind; // why it is lent
 	mpn_t wanted[PV_LOAN_KINDS]; // table whose last loan was worth it
-	u64 loans, stores; // how often, and what came of it
 };
 
 void pv_loan_init(struct pv_loan *l, mpn_t copy, u64 *now, u64 *before);

@@ -115,21 +115,13 @@ static bool own_tables(u64 dom)
 	return !((u32)dom >> 16) || (u32)dom >> 16 == PV_DOM + 1;
 }
 
-// The next element. What one changes the next may be read from: none is read ahead. A list of one may have been read by the caller.
-static bool next_element(struct pv_vcpu *v, const u64 *a, void *element, u64 size)
-{
-	if (v->has_given && size == sizeof(v->given) && (u32)a[1] == 1 && !v->in_multicall) {
-		memcpy(element, v->given, sizeof(v->given));
-		return true;
-	}
-	return pv_read(v, a[0] + v->progress * size, element, size);
-}
-
+// What one element changes the next may be read from: none is read ahead. A list of one may have been read by the caller.
 static s64 update_next(struct pv_vcpu *v, const u64 *a)
 {
-	struct mmu_update u;
+	struct mmu_update u = {v->given[0], v->given[1]};
+	bool given = v->has_given && (u32)a[1] == 1 && !v->in_multicall;
 
-	return next_element(v, a, &u, sizeof(u)) ? update_one(v, &u) : -XEN_EFAULT;
+	return given || pv_read(v, a[0] + v->progress * sizeof(u), &u, sizeof(u)) ? update_one(v, &u) : -XEN_EFAULT;
 }
 
 // Elements of a list from v->progress on, until one fails.

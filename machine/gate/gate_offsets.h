@@ -55,6 +55,13 @@
 #define GT_PV_RESERVED 416
 #define GT_PV_BASE 424
 
+// What the gate reads of struct pv_frame (asserted in vmm/pv_window.c), and a value of its type.
+#define PV_FRAME_USES 4
+#define PV_FRAME_DONE 12
+#define PV_FRAME_TYPE 14
+#define PV_FRAME_SHIFT 4
+#define PV_FRAME_WRITABLE 6
+
 #define GATE_FAULT 0x1000         // or-ed into the vector: the gate's own IRETQ faulted
 #define GATE_SYSCALL_EXIT 0x2000  // "vector": SYSCALL that the gate did not serve; error 1: from 32-bit code
 
