@@ -61,6 +61,10 @@ static inline ppn_t pv_maps_page(const struct pv_vm *pv, mpn_t mpn) // PPN_NONE:
 	return n ? n - 1 : PPN_NONE;
 }
 void pv_maps_tell(struct pv_vm *pv, mpn_t mpn, u64 pfn); // what the guest reads there
+// The level-1 entry of the tables below l3, of a level-4 slot of ours, by its number from the slot's start. make: tables that it needs. NULL: none,
+// or no memory for one.
+u64 *pv_slot_entry(struct pv_vm *pv, mpn_t l3, u64 number, bool make);
+void pv_slot_empty(struct pv_vm *pv, mpn_t l3); // gives back all tables below it, not what their entries lead to
 // A page for maps and roots, the VM's from now on.
 void *pv_page_take(struct pv_vm *pv);
 void pv_page_give(struct pv_vm *pv, void *page);

@@ -34,31 +34,54 @@ void pv_page_give(struct pv_vm *pv, void *page)
 	frame_free(ptr_mpn(page));
 }
 
-static u64 *below(const u64 *entry)
+// ---- what a level-4 slot of the hypervisor's has in it
+
+static u64 *below(u64 entry)
 {
-	return *entry & PTE_P ? frame_ptr((*entry & PTE_ADDR) >> PAGE_SHIFT) : NULL;
+	return entry & PTE_P ? frame_ptr((entry & PTE_ADDR) >> PAGE_SHIFT) : NULL;
 }
 
-// The entry that maps the page of the M2P that has `mpn`; NULL: no table. Its address is (mpn * 8) above the slot's start.
-static u64 *m2p_entry(const struct pv_vm *pv, mpn_t mpn)
+u64 *pv_slot_entry(struct pv_vm *pv, mpn_t l3, u64 number, bool make)
 {
-	u64 va = mpn * 8;
-	u64 *l3 = frame_ptr(pv->m2p_l3);
-	u64 *l2 = below(&l3[va >> 30 & 511]), *l1 = l2 ? below(&l2[va >> 21 & 511]) : NULL;
+	u64 *table = frame_ptr(l3);
 
-	return l1 ? &l1[va >> 12 & 511] : NULL;
-}
+	for (unsigned level = 3; level > 1; level--) {
+		u64 *entry = &table[number >> 9 * (level - 1) & 511];
 
-static u64 *table_at(struct pv_vm *pv, u64 *entry)
-{
-	if (!(*entry & PTE_P)) {
-		void *table = pv_page_take(pv);
+		if (!(*entry & PTE_P)) {
+			void *page = make ? pv_page_take(pv) : NULL;
 
-		if (!table)
-			return NULL;
-		*entry = ptr_mpn(table) << PAGE_SHIFT | TABLE_FLAGS;
+			if (!page)
+				return NULL;
+			*entry = ptr_mpn(page) << PAGE_SHIFT | TABLE_FLAGS;
+		}
+		table = below(*entry);
 	}
-	return below(entry);
+	return &table[number & 511];
+}
+
+void pv_slot_empty(struct pv_vm *pv, mpn_t at)
+{
+	u64 *l3 = frame_ptr(at);
+
+	for (unsigned i = 0; i < 512; i++) {
+		u64 *l2 = below(l3[i]);
+
+		for (unsigned k = 0; l2 && k < 512; k++)
+			if (l2[k])
+				pv_page_give(pv, below(l2[k]));
+		if (l2)
+			pv_page_give(pv, l2);
+		l3[i] = 0;
+	}
+}
+
+// ---- the M2P
+
+// The entry that maps the page of the M2P that has `mpn`; NULL: no table.
+static u64 *m2p_entry(struct pv_vm *pv, mpn_t mpn)
+{
+	return pv_slot_entry(pv, pv->m2p_l3, mpn >> M2P_SHIFT, false);
 }
 
 // All of the machine, by the page that knows nothing.
@@ -73,12 +96,12 @@ static bool create_m2p(struct pv_vm *pv, mpn_t limit)
 	if (!l3 || !unknown)
 		return false;
 	memset(unknown, 0xff, PAGE_SIZE);
-	for (u64 va = 0; va < limit * 8; va += PAGE_SIZE) {
-		u64 *l2 = table_at(pv, &((u64 *)l3)[va >> 30 & 511]), *l1 = l2 ? table_at(pv, &l2[va >> 21 & 511]) : NULL;
+	for (mpn_t mpn = 0; mpn < limit; mpn += BIT(M2P_SHIFT)) {
+		u64 *entry = pv_slot_entry(pv, pv->m2p_l3, mpn >> M2P_SHIFT, true);
 
-		if (!l1)
+		if (!entry)
 			return false;
-		l1[va >> 12 & 511] = pv->unknown << PAGE_SHIFT | M2P_FLAGS;
+		*entry = pv->unknown << PAGE_SHIFT | M2P_FLAGS;
 	}
 	return true;
 }
@@ -89,25 +112,23 @@ bool pv_maps_create(struct pv_vm *pv)
 	return create_m2p(pv, frame_limit());
 }
 
-static void free_table(struct pv_vm *pv, u64 *table, unsigned level)
+static void free_m2p(struct pv_vm *pv)
 {
-	for (unsigned i = 0; i < 512; i++) {
-		u64 *next = below(&table[i]);
+	for (mpn_t mpn = 0; mpn < pv->index_end; mpn += BIT(M2P_SHIFT)) {
+		const u64 *entry = m2p_entry(pv, mpn);
+		void *page = entry ? below(*entry) : NULL;
 
-		if (!next || ptr_mpn(next) == pv->unknown)
-			continue;
-		if (level > 1)
-			free_table(pv, next, level - 1);
-		else
-			pv_page_give(pv, next);
+		if (page && ptr_mpn(page) != pv->unknown)
+			pv_page_give(pv, page);
 	}
-	pv_page_give(pv, table);
+	pv_slot_empty(pv, pv->m2p_l3);
+	pv_page_give(pv, frame_ptr(pv->m2p_l3));
 }
 
 void pv_maps_free(struct pv_vm *pv)
 {
 	if (pv->m2p_l3 != MPN_NONE)
-		free_table(pv, frame_ptr(pv->m2p_l3), 3);
+		free_m2p(pv);
 	if (pv->unknown != MPN_NONE)
 		pv_page_give(pv, frame_ptr(pv->unknown));
 	for (u64 i = 0; pv->index && i << PV_INDEX_SHIFT < pv->index_end; i++)
@@ -137,7 +158,6 @@ static bool own_m2p_page(struct pv_vm *pv, mpn_t mpn)
 bool pv_maps_set(struct pv_vm *pv, mpn_t mpn, ppn_t page)
 {
 	u32 **at = &pv->index[mpn >> PV_INDEX_SHIFT];
-
 	bool is_new = !*at;
 
 	if (is_new)
@@ -159,5 +179,5 @@ void pv_maps_tell(struct pv_vm *pv, mpn_t mpn, u64 pfn)
 {
 	u64 *entry = m2p_entry(pv, mpn);
 
-	((u64 *)below(entry))[mpn & (BIT(M2P_SHIFT) - 1)] = pfn;
+	((u64 *)below(*entry))[mpn & (BIT(M2P_SHIFT) - 1)] = pfn;
 }

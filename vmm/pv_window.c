@@ -11,7 +11,6 @@
 #include "machine/mm/frames.h"
 #include "vmm/knobs.h"
 
-#define TABLE_FLAGS (PTE_P | PTE_W | PTE_A)
 #define LEAF_FLAGS (PTE_P | PTE_W | PTE_A | PTE_D | PTE_NX)
 
 _Static_assert(offsetof(struct pv_frame, uses) == PV_FRAME_USES && offsetof(struct pv_frame, done) == PV_FRAME_DONE &&
@@ -19,58 +18,11 @@ _Static_assert(offsetof(struct pv_frame, uses) == PV_FRAME_USES && offsetof(stru
 		       PV_WRITABLE == PV_FRAME_WRITABLE,
 	       "the gate reads it");
 
-static u64 *below(u64 entry)
-{
-	return entry & PTE_P ? frame_ptr((entry & PTE_ADDR) >> PAGE_SHIFT) : NULL;
-}
-
-static unsigned slot_of(mpn_t mpn, unsigned level)
-{
-	return (unsigned)(mpn >> 9 * (level - 1)) & 511;
-}
-
-// The level-1 entry of a page by its number from the slot's start; NULL: no table, and none is made or there is no memory for one.
-static u64 *leaf(struct pv_vm *pv, mpn_t l3, u64 number, bool make)
-{
-	u64 *table = frame_ptr(l3);
-
-	for (unsigned level = 3; level > 1; level--) {
-		u64 *entry = &table[slot_of(number, level)];
-
-		if (!(*entry & PTE_P)) {
-			void *page = make ? pv_page_take(pv) : NULL;
-
-			if (!page)
-				return NULL;
-			*entry = ptr_mpn(page) << PAGE_SHIFT | TABLE_FLAGS;
-		}
-		table = below(*entry);
-	}
-	return &table[slot_of(number, 1)];
-}
-
-// All tables below it.
-static void empty(struct pv_vm *pv, mpn_t at)
-{
-	u64 *l3 = frame_ptr(at);
-
-	for (unsigned i = 0; i < 512; i++) {
-		u64 *l2 = below(l3[i]);
-
-		for (unsigned k = 0; l2 && k < 512; k++)
-			if (l2[k])
-				pv_page_give(pv, below(l2[k]));
-		if (l2)
-			pv_page_give(pv, l2);
-		l3[i] = 0;
-	}
-}
-
 // ---- the types
 
 static bool map_types(struct pv_vm *pv, u64 number, mpn_t mpn)
 {
-	u64 *entry = leaf(pv, pv->types_l3, number, true);
+	u64 *entry = pv_slot_entry(pv, pv->types_l3, number, true);
 
 	if (entry)
 		*entry = mpn << PAGE_SHIFT | PTE_P | PTE_A | PTE_NX;
@@ -105,7 +57,7 @@ bool pv_window_create(struct pv_vm *pv)
 
 void pv_window_forget(struct pv_vm *pv)
 {
-	empty(pv, pv->window_l3);
+	pv_slot_empty(pv, pv->window_l3);
 }
 
 void pv_window_free(struct pv_vm *pv)
@@ -115,7 +67,7 @@ void pv_window_free(struct pv_vm *pv)
 	for (unsigned i = 0; i < ARRAY_SIZE(slot); i++) {
 		if (*slot[i] == MPN_NONE)
 			continue;
-		empty(pv, *slot[i]);
+		pv_slot_empty(pv, *slot[i]);
 		pv_page_give(pv, frame_ptr(*slot[i]));
 		*slot[i] = MPN_NONE;
 	}
@@ -123,7 +75,7 @@ void pv_window_free(struct pv_vm *pv)
 
 void pv_window_add(struct pv_vm *pv, mpn_t mpn)
 {
-	u64 *entry = vmm_knobs.pv_fast ? leaf(pv, pv->window_l3, mpn, true) : NULL;
+	u64 *entry = vmm_knobs.pv_fast ? pv_slot_entry(pv, pv->window_l3, mpn, true) : NULL;
 
 	if (entry)
 		*entry = mpn << PAGE_SHIFT | LEAF_FLAGS;
@@ -132,7 +84,7 @@ void pv_window_add(struct pv_vm *pv, mpn_t mpn)
 // The next entry into the guest is with an empty TLB.
 void pv_window_remove(struct pv_vm *pv, mpn_t mpn)
 {
-	u64 *entry = leaf(pv, pv->window_l3, mpn, false);
+	u64 *entry = pv_slot_entry(pv, pv->window_l3, mpn, false);
 
 	if (entry)
 		*entry = 0;
@@ -140,7 +92,7 @@ void pv_window_remove(struct pv_vm *pv, mpn_t mpn)
 
 void pv_window_lend(struct pv_vm *pv, mpn_t table, mpn_t copy)
 {
-	u64 *entry = leaf(pv, pv->window_l3, table, copy != MPN_NONE);
+	u64 *entry = pv_slot_entry(pv, pv->window_l3, table, copy != MPN_NONE);
 
 	if (entry)
 		*entry = copy == MPN_NONE ? 0 : copy << PAGE_SHIFT | LEAF_FLAGS;
@@ -151,7 +103,7 @@ unsigned pv_window_audit(struct pv_vm *pv)
 	unsigned wrong = 0;
 
 	for (mpn_t mpn = 0; mpn < pv->index_end; mpn++) {
-		const u64 *entry = leaf(pv, pv->window_l3, mpn, false);
+		const u64 *entry = pv_slot_entry(pv, pv->window_l3, mpn, false);
 
 		if (!entry)
 			mpn |= 511;
