@@ -24,6 +24,7 @@
 #define RETRIES_MAX 4096
 #define LOG_MAX 1024
 #define BLOCKS_PER_INTERRUPT 3000
+#define HISTORY 32
 #define UNDEFINED_LOGIC RFL_AF
 #define UNDEFINED_MUL (RFL_SF | RFL_ZF | RFL_AF | RFL_PF)
 #define UNDEFINED_BIT (RFL_OF | RFL_SF | RFL_AF | RFL_PF)
@@ -34,6 +35,12 @@ struct step {
 	u64 rip, gpr[16], rflags, gs_base, kernel_gs_base;
 	u64 undefined; // flags
 	u64 loose;     // flags whose undefined values went to memory or registers
+};
+
+// An entry of the past, whether it was compared or not.
+struct past {
+	u64 rip, rflags, crossing;
+	enum exit_reason exit; // before it
 };
 
 struct logged {
@@ -58,6 +65,8 @@ static struct {
 	u64 before; // entries before the mode began
 	bool user; // the guest has run in ring 3
 	u64 delivered; // `entered` when the guest last got an interrupt
+	struct past history[HISTORY]; // a ring
+	unsigned past;
 	u64 entered, equal, left, unmatched, thrown, cut; // cut: recordings ended early, of whatever fate
 } ls;
 
@@ -339,6 +348,8 @@ static bool one_step(void)
 	if (stores_flags(m))
 		loose |= before->undefined;
 	record(&ls.step[ls.steps + 1], undefined_after(m, before->undefined, loose), loose);
+	if (m == ZYDIS_MNEMONIC_STI && (before->rflags & RFL_IF)) // one that is taken back was from IF 0 (core/bt/template.c)
+		ls.step[ls.steps].undefined |= RFL_IF;
 	ls.steps++;
 	return true;
 }
@@ -388,6 +399,8 @@ void lockstep_enter(struct vcpu *v, u64 entry)
 		ls.before += takes_part(v) && (!vmm_knobs.compare_user || ls.user);
 		return;
 	}
+	ls.history[ls.past++ % HISTORY] =
+		(struct past){.rip = v->cpu.rip, .rflags = v->cpu.rflags, .crossing = v->crossings, .exit = v->last_exit};
 	ls.entered++;
 	regs_segments_in(v);
 	ls.v = v;
@@ -464,6 +477,15 @@ static void log_code(void)
 	}
 }
 
+static void log_history(void)
+{
+	for (unsigned i = 0; i < HISTORY; i++) {
+		const struct past *h = &ls.history[(ls.past + i) % HISTORY];
+
+		log_err("compare: crossing %lu, after exit %u: entered at %lx, rflags %lx", h->crossing, h->exit, h->rip, h->rflags);
+	}
+}
+
 static void NORETURN report(unsigned n, const struct step *now)
 {
 	const struct step *was = &ls.step[0], *s = &ls.step[n];
@@ -475,6 +497,7 @@ static void NORETURN report(unsigned n, const struct step *now)
 	log_err("compare: block at %lx, %u bytes, entered at %lx, left at %lx after %u instructions", ls.block_rip, ls.block_len,
 		was->rip, now->rip, n);
 	log_code();
+	log_history();
 	for (unsigned i = 0; i < 16; i++)
 		log_err("compare: %s before %lx emulated %lx translated %lx%s", register_names[i], was->gpr[i], s->gpr[i], now->gpr[i],
 			(s->gpr[i] ^ now->gpr[i]) & ~s->loose ? " <" : "");

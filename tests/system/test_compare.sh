@@ -9,7 +9,7 @@ counter() { # NAME
 	tr -d ' \n' <"$WORK/compare.json" | sed -nE "s/.*\"compare_$1\":([0-9]+).*/\1/p"
 }
 
-trapeze_boot "$WORK/compare.log" 400 "$vm" --stats "$WORK/compare.json" --hv-arg bt.compare=$BLOCKS --hv-arg bt.compare_user=1 \
+trapeze_boot "$WORK/compare.log" 400 "$vm" -v --stats "$WORK/compare.json" --hv-arg bt.compare=$BLOCKS --hv-arg bt.compare_user=1 \
 	--hv-arg bt.compare_from=20000
 equal "compare: exit status" $? 0
 equal "compare: checks failed" "$(tr -d '\r' <"$WORK/compare.log" | sed -nE 's/^TZ-DONE [0-9]+ ([0-9]+)$/\1/p')" 0
