@@ -12,6 +12,7 @@
 
 #define PV_ROOTS GATE_PV_BASES
 #define PV_INDEX_SHIFT 10
+#define PV_FOUND 8
 #define PV_EXTRAS (1 + PV_GRANT_FRAMES) // pages of the guest's that are not its RAM: the shared one, those of its grants
 
 // A level-4 table to be loaded, made of a guest's.
@@ -21,14 +22,20 @@ struct pv_root {
 };
 
 struct pv_vm {
-	struct vm *vm;
+	struct pit pit;
+	// What each exit touches is at the guest's end, then here, and at the vCPU's beginning: made to be on one page.
+	u8 unused[PAGE_SIZE - (sizeof(struct pit) + offsetof(struct pv_guest, events.ports)) % PAGE_SIZE];
 	struct pv_guest guest;
-	struct pv_vcpu vcpu;
+	struct vm *vm;
 	struct pv_frame *frame;
 	struct pv_store *store;
-	struct pit pit;
 	u32 **index; // by mpn >> PV_INDEX_SHIFT: pages of u32 by mpn, 0: not the guest's, else its page plus one
 	mpn_t index_end;
+	// Pages of it that were asked for, by their number modulo PV_FOUND; for the CPU that runs the vCPU.
+	struct {
+		const u32 *page;
+		u64 at;
+	} found[PV_FOUND];
 	mpn_t m2p_l3, unknown; // what the guest sees at MACH2PHYS_VIRT_START; a page of ~0
 	u64 own_frames;        // taken for maps and roots
 	mpn_t window_l3, types_l3; // pv_window.c
@@ -39,6 +46,7 @@ struct pv_vm {
 	bool goes_on;           // a hypercall that is not done
 	bool stored;    // a loan came back with this exit, and entries had changed
 	bool store_due; // its ring has more for us
+	struct pv_vcpu vcpu;
 };
 
 // pv_create.c. False: `error` says why; what was taken is given back by pv_vm_free().
@@ -53,12 +61,15 @@ bool pv_maps_create(struct pv_vm *pv) MUST_CHECK;
 void pv_maps_free(struct pv_vm *pv);
 bool pv_maps_set(struct pv_vm *pv, mpn_t mpn, ppn_t page) MUST_CHECK; // false: no memory
 void pv_maps_clear(struct pv_vm *pv, mpn_t mpn);
-static inline ppn_t pv_maps_page(const struct pv_vm *pv, mpn_t mpn) // PPN_NONE: not the guest's
+static inline ppn_t pv_maps_in(const u32 *page, mpn_t mpn) // page: of pv->index
 {
-	const u32 *page = mpn < pv->index_end ? pv->index[mpn >> PV_INDEX_SHIFT] : NULL;
 	u32 n = page ? page[mpn & (BIT(PV_INDEX_SHIFT) - 1)] : 0;
 
 	return n ? n - 1 : PPN_NONE;
+}
+static inline ppn_t pv_maps_page(const struct pv_vm *pv, mpn_t mpn) // PPN_NONE: not the guest's
+{
+	return pv_maps_in(mpn < pv->index_end ? pv->index[mpn >> PV_INDEX_SHIFT] : NULL, mpn);
 }
 void pv_maps_tell(struct pv_vm *pv, mpn_t mpn, u64 pfn); // what the guest reads there
 // The level-1 entry of the tables below l3, of a level-4 slot of ours, by its number from the slot's start. make: tables that it needs. NULL: none,

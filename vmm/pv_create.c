@@ -51,6 +51,9 @@ static bool take_all(struct vm *vm)
 	return vm_create_gate(vm, NULL);
 }
 
+#define PAGE_OF(field) (offsetof(struct pv_vm, field) >> PAGE_SHIFT)
+_Static_assert(PAGE_OF(guest.events.ports) == PAGE_OF(vcpu.trap), "what each exit touches is on one page");
+
 bool pv_vm_create(struct vm *vm, char *error, size_t size)
 {
 	u64 left = reserve_left();

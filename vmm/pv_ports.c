@@ -21,7 +21,14 @@ static void *frame_map(void *ctx, mpn_t mpn)
 
 static ppn_t frame_page(void *ctx, mpn_t mpn)
 {
-	return pv_maps_page(ctx, mpn);
+	struct pv_vm *pv = ctx;
+	u64 at = mpn >> PV_INDEX_SHIFT;
+
+	if (pv->found[at % PV_FOUND].at != at || !pv->found[at % PV_FOUND].page) {
+		pv->found[at % PV_FOUND].at = at;
+		pv->found[at % PV_FOUND].page = mpn < pv->index_end ? pv->index[at] : NULL;
+	}
+	return pv_maps_in(pv->found[at % PV_FOUND].page, mpn);
 }
 
 static mpn_t page_frame(void *ctx, ppn_t page)

@@ -107,9 +107,10 @@ static void after_hypercall(struct vcpu *v)
 	struct pv_guest *g = &pv_of(v)->guest;
 
 	v->cpu.halted = g->block;
-	if (g->block || g->yield)
-		v->attention = true;
-	if (g->yield && !g->block)
+	if (!g->block && !g->yield)
+		return;
+	v->attention = true;
+	if (!g->block)
 		vcpu_leave(v, LEAVE_TURN);
 	g->block = g->yield = false;
 }

@@ -133,39 +133,25 @@ struct vm {
 	struct vm_config config;
 	const struct bundle *bundle; // kernel and ramdisk; stands as long as the machine, or is own_bundle
 	struct bundle own_bundle;    // of a VM that was created later, in memory that is the VM's
-	enum vm_state state;
 	bool freed;           // its memory is given back; what follows the end is for the statistics
 	bool over;                    // ended for good
 	bool preserved;               // ended, and kept as it is until a command destroys it
-	volatile bool paused, killed, power_button; // by command
 	struct console_input input;
 	enum vm_end end;
 	u32 end_value;
 	char end_reason[200];
 
-	mpn_t *p2m;       // by ppn; MPN_NONE: no RAM there
-	ppn_t ppn_limit;
-	u64 ram_bytes, low_bytes, overhead_bytes;
 	struct vm_block block[VM_BLOCKS];
 	unsigned blocks;
 	u64 frames_held; // of every kind
 
-	struct pv_vm *pv; // pv.h; NULL: an unmodified guest, and then the next ones are there
-	struct shadow *shadow;
 	u32 shadow_tables, shadow_table_limit;
 	u32 reserve; // reserve.h
-	struct bt *bt;
 	struct gate_cache cache;
 	void *shadow_memory, *translator_memory;
 	size_t shadow_memory_size, translator_memory_size;
-	void *stress; // memory of the stress mode, NULL: off
-	struct platform platform;
-	struct vcpu vcpu;
-
 	struct code_page code_pages[CODE_PAGES];
 	u8 console[CONSOLE_BATCH];
-	unsigned console_used;
-	u64 console_since; // when the first of them came
 	// lives.h
 	bool restarting;
 	ppn_t cleared; // all pages below are
@@ -174,6 +160,21 @@ struct vm {
 	u64 past_counter;
 	u64 past_calls[64]; // of hypercalls, by number
 	u32 last_shadow_tables; // once it is freed
+	struct platform platform;
+
+	// What each exit touches, of the vCPU too, lies together from here on.
+	enum vm_state state __attribute__((aligned(PAGE_SIZE)));
+	volatile bool paused, killed, power_button; // by command
+	unsigned console_used;
+	u64 console_since; // when the first of the console's bytes came
+	mpn_t *p2m;        // by ppn; MPN_NONE: no RAM there
+	ppn_t ppn_limit;
+	u64 ram_bytes, low_bytes, overhead_bytes;
+	struct pv_vm *pv; // pv.h; NULL: an unmodified guest, and then the next two are there
+	struct shadow *shadow;
+	struct bt *bt;
+	void *stress; // memory of the stress mode, NULL: off
+	struct vcpu vcpu;
 };
 
 // vm.c

@@ -463,7 +463,8 @@ static bool call(struct pv_vcpu *v, u64 nr, const u64 *a, s64 *r)
 		return false;
 	if (nr < PV_CALLS && table[nr].fn) {
 		g->calls[nr]++;
-		g->failures[nr] += *r < 0 && *r > -4096;
+		if (*r < 0 && *r > -4096)
+			g->failures[nr]++;
 	}
 	v->progress = 0;
 	return true;

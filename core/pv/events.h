@@ -45,13 +45,13 @@ struct pv_event_ports {
 };
 
 struct pv_events {
-	const struct pv_event_ports *ports;
+	struct pv_channel channel[PV_PORTS];
+	u16 virq_port[PV_VCPUS][NR_VIRQS];
+	const struct pv_event_ports *ports; // from here on each call may look
 	void *ctx;
 	u16 dom;
 	unsigned vcpus;
 	struct shared_info *shared;
-	struct pv_channel channel[PV_PORTS];
-	u16 virq_port[PV_VCPUS][NR_VIRQS];
 };
 
 void pv_events_init(struct pv_events *e, const struct pv_event_ports *ports, void *ctx, u16 dom, unsigned vcpus, struct shared_info *shared);

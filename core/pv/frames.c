@@ -369,9 +369,9 @@ static bool holds_same(unsigned level, u64 a, u64 b)
 	return (a & PTE_P) == (b & PTE_P) && (!(a & PTE_P) || (entry_mpn(a) == entry_mpn(b) && wanted_type(level, a) == wanted_type(level, b)));
 }
 
-static enum status store_entry(struct pv_frames *f, struct pv_frame *fr, unsigned slot, u64 value, bool keep_ad)
+static enum status store_entry(struct pv_frames *f, struct pv_frame *fr, u64 *entry, unsigned slot, u64 value, bool keep_ad)
 {
-	u64 *entry = &entries_of(f, fr)[slot], old = *entry;
+	u64 old = *entry;
 	enum status st = check(f, fr->type, slot, &value);
 	bool same = holds_same(fr->type, old, value);
 
@@ -390,17 +390,19 @@ static enum status store_entry(struct pv_frames *f, struct pv_frame *fr, unsigne
 enum status pv_store(struct pv_frames *f, mpn_t mpn, unsigned slot, u64 value, bool keep_ad)
 {
 	struct pv_frame *fr = frame_of(f, mpn);
+	u64 *entry;
 
 	assert(slot < SLOTS);
 	if (!fr)
 		return ST_RANGE;
+	entry = (u64 *)f->ports->map(f->ctx, mpn) + slot;
 	if (fr->uses && is_table(fr->type))
-		return store_entry(f, fr, slot, value, keep_ad);
+		return store_entry(f, fr, entry, slot, value, keep_ad);
 	if (fr->uses && fr->type == PV_DESCRIPTORS)
 		return ST_BUSY;
 	if (fr->done && !let_go(f, fr))
 		return ST_AGAIN;
-	replace(&entries_of(f, fr)[slot], value, keep_ad);
+	replace(entry, value, keep_ad);
 	if (f->ports->plain)
 		f->ports->plain(f->ctx, mpn);
 	return ST_OK;

@@ -47,7 +47,6 @@ struct pv_vcpu {
 	struct pv_guest *guest;
 	struct x86_cpu *cpu;
 	unsigned id;
-	struct pv_trap trap[256];
 	struct pv_callback event, failsafe, syscall, syscall32, sysenter, nmi;
 	u64 kernel_sp;
 	mpn_t root, user_root; // level-4 tables, each held as such; MPN_NONE: none
@@ -77,6 +76,7 @@ struct pv_vcpu {
 	// Run states (vcpu.h): since when it is in the present one, and how long it was in each.
 	int state;
 	u64 state_ns, state_sum[4];
+	struct pv_trap trap[256]; // last: what each call touches lies together
 };
 
 enum pv_end { PV_END_POWEROFF, PV_END_REBOOT, PV_END_CRASH };
@@ -102,11 +102,14 @@ struct pv_guest_ports {
 };
 
 struct pv_guest {
+	struct pv_grants grants;
+	u64 failures[PV_CALLS];
+	u8 unknown[PV_CALLS / 8]; // logged already
+	struct pv_events events; // its arrays first
+	// What each call touches lies together from here on, and just before.
 	const struct pv_guest_ports *ports;
 	void *ctx;
 	struct pv_frames frames;
-	struct pv_events events;
-	struct pv_grants grants;
 	struct pv_loan loan;
 	struct shared_info *shared;
 	mpn_t shared_mpn;
@@ -120,8 +123,7 @@ struct pv_guest {
 	u64 wall_seconds;      // at that time
 	struct xencons_interface *console; // the page of its ring
 	u64 assists;
-	u64 calls[PV_CALLS], failures[PV_CALLS];
-	u8 unknown[PV_CALLS / 8]; // logged already
+	u64 calls[PV_CALLS];
 	unsigned budget;          // of work, for each piece of a call: PV_WORK, but in tests down to PV_WORK_MIN
 	bool block, yield, over; // what the last hypercall wants of the scheduler
 };
