@@ -223,7 +223,7 @@ static void deliver(struct vcpu *v)
 {
 	struct pv_vm *pv = pv_of(v);
 
-	if (likely(!pv_event_deliverable(&pv->guest.events, 0)))
+	if (likely(!pv_due(&pv->vcpu)))
 		return;
 	if (v->in_machine) {
 		regs_at_boundary(v);
@@ -244,9 +244,9 @@ static void refresh_gate(struct vcpu *v)
 		pv_of(v)->info = pv->info;
 		gate_map_info(&v->gate, ptr_mpn(pv->info));
 		t->pv_reserved = pv->guest->frames.reserved;
-		t->pv_info = vmm_knobs.pv_fast ? GATE_PV_INFO + ((u64)pv->info & PAGE_MASK) : 0;
 	}
-	fast = t->pv_info;
+	fast = vmm_knobs.pv_fast && !pv->nmi_masked; // the iret that unmasks it is to come here
+	t->pv_info = fast ? GATE_PV_INFO + ((u64)pv->info & PAGE_MASK) : 0;
 	t->pv_syscall = fast ? pv->syscall.address : 0;
 	t->pv_syscall_masks = pv->syscall.masks;
 	t->pv_page_fault = fast && pv->user_root != pv->root ? pv->trap[VEC_PF].address : 0;

@@ -144,7 +144,7 @@ static bool polled(const struct pv_vcpu *v)
 
 bool pv_waits(struct pv_vcpu *v)
 {
-	if (pv_event_deliverable(&v->guest->events, v->id) ||
+	if (pv_due(v) ||
 	    (v->polling && (polled(v) || v->poll_until <= v->guest->ports->now_ns(v->guest->ctx)))) {
 		v->polling = false;
 		v->poll_until = ~0ull;
@@ -196,6 +196,8 @@ static s64 sched_op(struct pv_vcpu *v, const u64 *a)
 		return pv_read(v, a[1], &s, sizeof(s)) ? 0 : -XEN_EFAULT;
 	case SCHEDOP_poll:
 		return poll(v, a[1]);
+	case SCHEDOP_watchdog:
+		return pv_watchdog(v, a[1]);
 	default:
 		return -XEN_ENOSYS;
 	}

@@ -22,6 +22,7 @@
 #define PV_GDT_PAGES 14
 #define PV_LDT_PAGES 16
 #define PV_CALLS 64 // numbers of hypercalls below this are counted
+#define PV_WATCHDOGS 2
 #define PV_WORK 8192 // entries of page tables between two looks at the time
 #define PV_WORK_MIN 8 // with less nothing goes on: a look at the list, at two elements, at an entry of each level
 
@@ -47,7 +48,7 @@ struct pv_vcpu {
 	struct pv_guest *guest;
 	struct x86_cpu *cpu;
 	unsigned id;
-	struct pv_callback event, failsafe, syscall, syscall32, sysenter, nmi;
+	struct pv_callback event, failsafe, syscall, syscall32, sysenter; // an NMI goes to the trap table
 	u64 kernel_sp;
 	mpn_t root, user_root; // level-4 tables, each held as such; MPN_NONE: none
 	mpn_t gdt[PV_GDT_PAGES];
@@ -64,6 +65,7 @@ struct pv_vcpu {
 	u16 poll_port[128];   // while it polls
 	unsigned polls;
 	bool registered;      // vcpu_info has its own place
+	bool nmi_due, nmi_masked; // masked: from its delivery to the next iret
 	// A hypercall that goes on.
 	u64 progress, outer_progress;
 	bool in_multicall;
@@ -124,6 +126,7 @@ struct pv_guest {
 	struct xencons_interface *console; // the page of its ring
 	u64 assists;
 	u64 calls[PV_CALLS];
+	u64 watchdog[PV_WATCHDOGS], watchdog_at; // when they run out, ~0: not set; the earliest
 	unsigned budget;          // of work, for each piece of a call: PV_WORK, but in tests down to PV_WORK_MIN
 	bool block, yield, over; // what the last hypercall wants of the scheduler
 };
@@ -165,7 +168,9 @@ void pv_interrupt(struct pv_vcpu *v, u8 vector, unsigned bytes);
 void pv_syscall(struct pv_vcpu *v, bool compat);
 // The machine refused the frame by which the guest wanted to go on.
 void pv_failsafe(struct pv_vcpu *v);
-// Enters the event handler if an event is due.
+// Is there something for pv_deliver()?
+bool pv_due(const struct pv_vcpu *v);
+// Enters the handler of an NMI or of events if one is due.
 bool pv_deliver(struct pv_vcpu *v);
 void pv_crash(struct pv_vcpu *v, const char *fmt, ...) PRINTF(2, 3);
 static inline bool pv_kernel_mode(const struct pv_vcpu *v)
@@ -210,6 +215,7 @@ s64 pv_errno(enum status st);
 bool pv_work_left(struct pv_vcpu *v); // before each piece of a call; false: PV_AGAIN
 void pv_charge(struct pv_vcpu *v, unsigned work); // for what a piece does besides looking at entries
 s64 pv_shut_down(struct pv_vcpu *v, u32 reason);
+s64 pv_watchdog(struct pv_vcpu *v, u64 arg);
 s64 pv_load_ldt(struct pv_vcpu *v, u64 base, u64 entries);
 
 #endif

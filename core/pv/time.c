@@ -42,6 +42,9 @@ void pv_guest_init(struct pv_guest *g, const struct pv_event_ports *events)
 	pv_loan_init(&g->loan, MPN_NONE, NULL, NULL);
 	pvclock_scale(g->tsc_mul, &g->tsc_mul, &g->tsc_shift);
 	publish_wall(g);
+	g->watchdog_at = NEVER;
+	for (unsigned i = 0; i < PV_WATCHDOGS; i++)
+		g->watchdog[i] = NEVER;
 	for (unsigned i = 0; i < g->vcpus; i++) {
 		struct pv_vcpu *v = &g->vcpu[i];
 
@@ -65,7 +68,7 @@ void pv_guest_init(struct pv_guest *g, const struct pv_event_ports *events)
 
 u64 pv_timer_next(const struct pv_vcpu *v)
 {
-	return MIN(MIN(v->timer_ns, v->period_at), v->poll_until);
+	return MIN(MIN(v->timer_ns, v->period_at), MIN(v->poll_until, v->guest->watchdog_at));
 }
 
 void pv_timer_advance(struct pv_vcpu *v)
@@ -83,6 +86,44 @@ void pv_timer_advance(struct pv_vcpu *v)
 	}
 	if (due)
 		pv_event_virq(&v->guest->events, v->id, VIRQ_TIMER);
+	if (v->guest->watchdog_at <= now) {
+		v->guest->watchdog_at = NEVER;
+		(void)pv_shut_down(v, SHUTDOWN_watchdog);
+	}
+}
+
+// `timeout` in seconds, 0: none any more.
+static void wind(struct pv_guest *g, unsigned which, u32 timeout)
+{
+	g->watchdog[which] = timeout ? g->ports->now_ns(g->ctx) + timeout * 1000000000ull : NEVER;
+	g->watchdog_at = NEVER;
+	for (unsigned i = 0; i < PV_WATCHDOGS; i++)
+		g->watchdog_at = MIN(g->watchdog_at, g->watchdog[i]);
+}
+
+s64 pv_watchdog(struct pv_vcpu *v, u64 arg)
+{
+	struct pv_guest *g = v->guest;
+	struct sched_watchdog w;
+
+	if (!pv_read(v, arg, &w, sizeof(w)))
+		return -XEN_EFAULT;
+	if (w.id > PV_WATCHDOGS)
+		return -XEN_EINVAL;
+	if (w.id) {
+		if (g->watchdog[w.id - 1] == NEVER)
+			return -XEN_EINVAL;
+		wind(g, w.id - 1, w.timeout);
+		return 0;
+	}
+	if (!w.timeout)
+		return -XEN_EINVAL;
+	for (unsigned i = 0; i < PV_WATCHDOGS; i++)
+		if (g->watchdog[i] == NEVER) {
+			wind(g, i, w.timeout);
+			return i + 1;
+		}
+	return -XEN_ENOSPC;
 }
 
 static s64 set_timer(struct pv_vcpu *v, u64 at)
@@ -248,6 +289,11 @@ s64 pv_vcpu_op(struct pv_vcpu *v, const u64 *a)
 		return of == v ? set_singleshot(v, a[2]) : -XEN_EINVAL;
 	case VCPUOP_stop_singleshot_timer:
 		return of == v ? set_timer(v, NEVER) : -XEN_EINVAL;
+	case VCPUOP_send_nmi:
+		if (a[2])
+			return -XEN_EINVAL;
+		of->nmi_due = true;
+		return 0;
 	case VCPUOP_get_physid: // for who has vCPUs of its own CPUs
 		return -XEN_EINVAL;
 	default:

@@ -152,8 +152,20 @@ void pv_failsafe(struct pv_vcpu *v)
 		pv_crash(v, "no stack for the failsafe callback");
 }
 
+bool pv_due(const struct pv_vcpu *v)
+{
+	return pv_event_deliverable(&v->guest->events, v->id) || (v->nmi_due && !v->nmi_masked);
+}
+
 bool pv_deliver(struct pv_vcpu *v)
 {
+	const struct pv_trap *nmi = &v->trap[VEC_NMI];
+
+	if (v->nmi_due && !v->nmi_masked) {
+		v->nmi_due = false;
+		v->nmi_masked = true;
+		return enter(v, &(struct frame){nmi->address, nmi->flags & PV_TRAP_MASKS, NULL});
+	}
 	if (!v->info->evtchn_upcall_pending || v->info->evtchn_upcall_mask)
 		return false;
 	if (!v->event.address)
@@ -197,11 +209,15 @@ static struct pv_callback *callback(struct pv_vcpu *v, unsigned type)
 		return &v->syscall32;
 	case CALLBACKTYPE_sysenter:
 		return &v->sysenter;
-	case CALLBACKTYPE_nmi:
-		return &v->nmi;
 	default:
 		return NULL;
 	}
+}
+
+// As under Xen it is one with the trap table's entry.
+static void set_nmi(struct pv_vcpu *v, u64 address)
+{
+	v->trap[VEC_NMI] = (struct pv_trap){address, address ? PV_TRAP_MASKS : 0};
 }
 
 static s64 set_callback(struct pv_vcpu *v, unsigned type, u64 address, bool masks)
@@ -210,10 +226,11 @@ static s64 set_callback(struct pv_vcpu *v, unsigned type, u64 address, bool mask
 
 	if (!is_canonical(address))
 		return -XEN_EINVAL;
-	if (!cb)
-		return -XEN_ENOSYS;
-	*cb = (struct pv_callback){address, masks || type == CALLBACKTYPE_event || type == CALLBACKTYPE_nmi};
-	return 0;
+	if (type == CALLBACKTYPE_nmi)
+		set_nmi(v, address);
+	else if (cb)
+		*cb = (struct pv_callback){address, masks || type == CALLBACKTYPE_event};
+	return cb || type == CALLBACKTYPE_nmi ? 0 : -XEN_ENOSYS;
 }
 
 // Each that can be is set: the older call has no errors.
@@ -240,7 +257,7 @@ s64 pv_callback_op(struct pv_vcpu *v, const u64 *a)
 			return -XEN_EFAULT;
 		if (u.type != CALLBACKTYPE_nmi)
 			return callback(v, u.type) ? -XEN_EINVAL : -XEN_ENOSYS;
-		v->nmi = (struct pv_callback){0};
+		set_nmi(v, 0);
 		return 0;
 	default:
 		return -XEN_ENOSYS;
@@ -257,7 +274,7 @@ s64 pv_nmi_op(struct pv_vcpu *v, const u64 *a)
 			return -XEN_EFAULT;
 		return set_callback(v, CALLBACKTYPE_nmi, cb.handler_address, true);
 	case XENNMI_unregister_callback:
-		v->nmi = (struct pv_callback){0};
+		set_nmi(v, 0);
 		return 0;
 	default:
 		return -XEN_ENOSYS;
@@ -311,5 +328,6 @@ s64 pv_iret(struct pv_vcpu *v, const u64 *a)
 		c->gpr[R_R11] = c->rflags;
 	}
 	v->info->evtchn_upcall_mask = !(i.rflags & RFL_IF);
+	v->nmi_masked = false;
 	return (s64)i.rax;
 }

@@ -46,6 +46,17 @@ console_type 'poweroff -f'
 console_end 30
 equal "shell: exit status after power-off" $? 0
 
+# A kernel that is not Linux: Debian's GRUB for Xen.
+printf 'name = "grub"\ntype = "pv"\nkernel = "%s"\nmemory = 64\n' "$PWD/guests/grub-xen" >"$WORK/grub.cfg"
+console_start "$WORK/grub.log" "$B/trapeze" run --timeout 100 "$WORK/grub.cfg"
+if console_wait 'grub> ' 60; then ok "grub: prompt"; else not_ok "grub: prompt" "none"; fi
+console_type 'set answer=42'
+console_type 'echo it is $answer'
+if console_wait 'it is 42' 20; then ok "grub: answers what is typed"; else not_ok "grub: answers what is typed" "no answer"; fi
+console_type 'halt'
+console_end 30
+equal "grub: halts" $? 0
+
 # Two kinds side by side, one of each well and one of each not.
 want=$("$B/guests/tz" gen 33554432 | sha256sum | cut -d' ' -f1)
 log=$WORK/kinds.log

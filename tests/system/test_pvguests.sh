@@ -38,7 +38,8 @@ if grep -aq '^first| end' "$log"; then ok "all cases came to their end"; else no
 
 # CASE and what the reason must say.
 fatal=("no-handler|has no handler" "no-stack|no stack" "iret-from-nowhere|nothing is at its stack" "no-user-tables|without tables" "no-failsafe|nothing handles"
-	"empty-root|." "push-in-table|no stack" "call-in-table|." "bad-row|entry 9 of a page table" "gate-stacks|." "iret-in-gate|." "spoil-page|.")
+	"empty-root|." "push-in-table|no stack" "call-in-table|." "bad-row|entry 9 of a page table" "gate-stacks|." "iret-in-gate|." "spoil-page|."
+	"watchdog|its watchdog ran out")
 equal "every fatal case is run" "$(printf '%s\n' "${fatal[@]%%|*}" | sort)" "$(names true | sort)"
 log=$WORK/fatal.log
 files=()

@@ -303,7 +303,7 @@ static struct x_call x_vcpu(struct pv_x *x)
 {
 	static const u32 ops[] = {VCPUOP_initialise, VCPUOP_up, VCPUOP_is_up, VCPUOP_get_runstate_info, VCPUOP_register_runstate_memory_area,
 				  VCPUOP_set_periodic_timer, VCPUOP_stop_periodic_timer, VCPUOP_set_singleshot_timer, VCPUOP_stop_singleshot_timer,
-				  VCPUOP_register_vcpu_info, VCPUOP_get_physid, VCPUOP_register_vcpu_time_memory_area};
+				  VCPUOP_register_vcpu_info, VCPUOP_get_physid, VCPUOP_register_vcpu_time_memory_area, VCPUOP_send_nmi};
 	u32 op = ops[x_below(x, ARRAY_SIZE(ops))];
 	struct vcpu_register_vcpu_info info = {.mfn = x_mpn(x), .offset = (u32)x_below(x, 600) * 8};
 	u64 words[2] = {x->m->now + x_below(x, 4000000) - 1000, x_below(x, 2)};
@@ -313,7 +313,7 @@ static struct x_call x_vcpu(struct pv_x *x)
 	if (op == VCPUOP_set_periodic_timer)
 		words[0] = x_below(x, 3000000);
 	return (struct x_call){__HYPERVISOR_vcpu_op,
-			       {op, x_rarely(x), op == VCPUOP_register_vcpu_info ? X_PUT(info) : x_put(x, words, sizeof(words))}};
+			       {op, x_rarely(x), op == VCPUOP_send_nmi ? x_below(x, 2) : op == VCPUOP_register_vcpu_info ? X_PUT(info) : x_put(x, words, sizeof(words))}};
 }
 
 static struct x_call x_traps(struct pv_x *x)
@@ -339,12 +339,13 @@ static struct x_call x_sched(struct pv_x *x)
 	static const u32 ops[] = {SCHEDOP_yield, SCHEDOP_block, SCHEDOP_shutdown, SCHEDOP_poll, SCHEDOP_shutdown_code, SCHEDOP_watchdog};
 	u32 op = ops[x_below(x, ARRAY_SIZE(ops))];
 	struct sched_poll p = {.nr_ports = x_rarely(x) ? 200 : (unsigned)x_below(x, 3), .timeout = x_below(x, 2) * x->m->now};
+	struct sched_watchdog w = {(u32)x_below(x, PV_WATCHDOGS + 2), (u32)x_below(x, 3)};
 	struct sched_shutdown s = {x_below(x, 50) ? SHUTDOWN_suspend : (unsigned)x_below(x, 7)};
 
 	p.ports.p = (void *)m_va(M_LIST);
 	for (unsigned i = 0; op == SCHEDOP_poll && i < 4; i++)
 		((u32 *)m_page(x->m, M_LIST))[i] = (u32)x_below(x, x_rarely(x) ? 5000 : 30);
-	return (struct x_call){__HYPERVISOR_sched_op, {op, op == SCHEDOP_poll ? X_PUT(p) : X_PUT(s)}};
+	return (struct x_call){__HYPERVISOR_sched_op, {op, op == SCHEDOP_poll ? X_PUT(p) : op == SCHEDOP_watchdog ? X_PUT(w) : X_PUT(s)}};
 }
 
 static struct x_call x_small(struct pv_x *x)
@@ -390,7 +391,7 @@ static const struct {
 	{__HYPERVISOR_grant_table_op, 13, 56, BIT(GNTTABOP_transfer), "grant_table_op"},
 	{__HYPERVISOR_event_channel_op, 12, 72, BIT(EVTCHNOP_bind_pirq) | BIT(EVTCHNOP_init_control), "event_channel_op"},
 	{__HYPERVISOR_vcpu_op, 16, 88, BIT(VCPUOP_initialise) | BIT(VCPUOP_get_physid), "vcpu_op"},
-	{__HYPERVISOR_sched_op, 7, 104, BIT(SCHEDOP_yield) | BIT(SCHEDOP_block) | BIT(SCHEDOP_watchdog), "sched_op"},
+	{__HYPERVISOR_sched_op, 7, 104, BIT(SCHEDOP_yield) | BIT(SCHEDOP_block), "sched_op"},
 };
 
 struct x_totals {

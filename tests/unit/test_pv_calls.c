@@ -74,8 +74,42 @@ static void test_sched(void **state)
 	IS(CALL(&m, sched_op, SCHEDOP_shutdown, UNMAPPED), -XEN_EFAULT);
 	IS(CALL(&m, sched_op, SCHEDOP_shutdown, WITH((struct sched_shutdown){SHUTDOWN_suspend})), -XEN_EINVAL);
 	IS(CALL(&m, sched_op, SCHEDOP_shutdown, WITH((struct sched_shutdown){77})), -XEN_EINVAL);
-	IS(CALL(&m, sched_op, SCHEDOP_watchdog, ARGS), -XEN_ENOSYS);
+	IS(CALL(&m, sched_op, SCHEDOP_remote_shutdown, ARGS), -XEN_ENOSYS);
 	assert_int_equal(m.ended, 0);
+}
+
+static s64 watchdog(u32 id, u32 timeout)
+{
+	return CALL(&m, sched_op, SCHEDOP_watchdog, WITH((struct sched_watchdog){id, timeout}));
+}
+
+static void test_watchdog(void **state)
+{
+	u64 start = m.now, second = 1000000000;
+
+	IS(CALL(&m, sched_op, SCHEDOP_watchdog, UNMAPPED), -XEN_EFAULT);
+	IS(watchdog(0, 0), -XEN_EINVAL);
+	IS(watchdog(1, 5), -XEN_EINVAL); // it is not set
+	IS(watchdog(PV_WATCHDOGS + 1, 5), -XEN_EINVAL);
+	IS(pv_timer_next(&m.vcpu), ~0ull);
+	IS(watchdog(0, 30), 1);
+	IS(watchdog(0, 20), 2);
+	IS(watchdog(0, 10), -XEN_ENOSPC);
+	IS(pv_timer_next(&m.vcpu), start + 20 * second);
+	m.now += 10 * second;
+	IS(watchdog(2, 40), 0);
+	IS(pv_timer_next(&m.vcpu), start + 30 * second);
+	IS(watchdog(1, 0), 0);
+	IS(watchdog(1, 0), -XEN_EINVAL);
+	IS(pv_timer_next(&m.vcpu), start + 50 * second);
+	m.now = start + 50 * second - 1;
+	pv_timer_advance(&m.vcpu);
+	assert_int_equal(m.ended, 0);
+	m.now++;
+	pv_timer_advance(&m.vcpu);
+	assert_true(m.ended == 1 && m.how == PV_END_CRASH && m.guest.over);
+	pv_timer_advance(&m.vcpu);
+	assert_int_equal(m.ended, 1);
 }
 
 static void test_shutdown(void **state)
@@ -831,7 +865,7 @@ static void test_table_store(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_version), TEST(test_console), TEST(test_sched), TEST(test_shutdown),
+		TEST(test_version), TEST(test_console), TEST(test_sched), TEST(test_watchdog), TEST(test_shutdown),
 		TEST(test_poll), TEST(test_events), TEST(test_registers), TEST(test_debug_registers),
 		TEST(test_mmu_update), TEST(test_mmu_update_done), TEST(test_update_va), TEST(test_pins),
 		TEST(test_base_pointers), TEST(test_mmuext), TEST(test_gdt), TEST(test_ldt),

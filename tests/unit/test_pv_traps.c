@@ -5,6 +5,8 @@
 #include <xen/callback.h>
 #include <xen/errno.h>
 #include <xen/nmi.h>
+#include <xen/sched.h>
+#include <xen/vcpu.h>
 
 static void register_traps(void)
 {
@@ -160,6 +162,35 @@ static void test_callbacks(void **state)
 	IS(CALL(&m, nmi_op, 4, 0), -XEN_ENOSYS);
 }
 
+// From its delivery to the next iret no other one comes; a handler by the callback is the trap table's.
+static void test_nmi(void **state)
+{
+	u64 top = m_va(M_STACK + 1) - 16;
+
+	register_traps();
+	IS(CALL(&m, vcpu_op, VCPUOP_send_nmi, 0, m_va(M_DATA)), -XEN_EINVAL);
+	IS(CALL(&m, vcpu_op, VCPUOP_send_nmi, 1, 0), -XEN_ENOENT);
+	assert_false(pv_due(&m.vcpu));
+	IS(CALL(&m, nmi_op, XENNMI_register_callback, WITH((struct xennmi_callback){0xffffffff81000400, 0})), 0);
+	m.vcpu.info->evtchn_upcall_mask = 0;
+	IS(CALL(&m, sched_op, SCHEDOP_block, 0), 0);
+	assert_true(pv_waits(&m.vcpu));
+	IS(CALL(&m, vcpu_op, VCPUOP_send_nmi, 0, 0), 0);
+	IS(CALL(&m, vcpu_op, VCPUOP_send_nmi, 0, 0), 0); // the same one
+	assert_false(pv_waits(&m.vcpu));
+	m.cpu.gpr[R_RSP] = top, m.cpu.gpr[R_RCX] = 1, m.cpu.gpr[R_R11] = 2;
+	assert_true(pv_deliver(&m.vcpu));
+	frame_is((u64[]){1, 2, M_BASE + 0x123456, KERNEL_CS, RFL_FIXED | RFL_IF, top, KERNEL_SS}, 7);
+	assert_true(m.cpu.rip == 0xffffffff81000400 && m.vcpu.info->evtchn_upcall_mask == 1);
+	IS(CALL(&m, vcpu_op, VCPUOP_send_nmi, 0, 0), 0);
+	assert_false(pv_due(&m.vcpu) || pv_deliver(&m.vcpu));
+	m.vcpu.nmi_masked = false; // as by iret
+	assert_true(pv_due(&m.vcpu));
+	IS(CALL(&m, nmi_op, XENNMI_unregister_callback, 0), 0);
+	assert_false(pv_deliver(&m.vcpu));
+	assert_int_equal(m.ended, 1); // nothing handles it
+}
+
 static void test_callback_frames(void **state)
 {
 	u64 top = m_va(M_STACK + 1) - 16;
@@ -248,7 +279,7 @@ static void test_iret_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_trap_table), TEST(test_exception_frames), TEST(test_no_way_in), TEST(test_callbacks),
+		TEST(test_trap_table), TEST(test_exception_frames), TEST(test_no_way_in), TEST(test_nmi), TEST(test_callbacks),
 		TEST(test_callback_frames), TEST(test_iret), TEST(test_iret_refused),
 	};
 

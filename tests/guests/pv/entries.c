@@ -100,6 +100,112 @@ static void test_ints(void)
 	}
 }
 
+// XSA-259: INT 80h where the kernel has no handler for it.
+static void test_int80(void)
+{
+	struct trap_info was = traps[0x80];
+	u8 *code = (u8 *)page(1);
+
+	code[0] = 0xcd, code[1] = 0x80, code[2] = 0x0f, code[3] = 0x0b;
+	traps[0x80] = traps[0x81]; // twice the same, and none for it
+	check(!CALL(set_trap_table, 0) && !CALL(set_trap_table, traps), "table without", 0);
+	check(run_user(code, RFL_IF, 0) == CAME(VEC_GP) && got.error == (0x80 * 8 | 2) && got.rip == (u64)code,
+	      "INT 80h of a program", got.error);
+	check(attempt(int_at, (u64)code) == CAME(VEC_GP), "and of the kernel", got.vector);
+	traps[0x80] = was;
+	check(!CALL(set_trap_table, traps), "table with", 0);
+	check(run_user(code, RFL_IF, 0) == CAME(0x80), "and now", got.vector);
+}
+
+static void send_nmi(u64 arg)
+{
+	check(!CALL(vcpu_op, VCPUOP_send_nmi, 0, 0), "send", 0);
+}
+
+// Whatever is masked; the next one after the iret from the first.
+static void test_nmi(void)
+{
+	shared()->vcpu_info[0].evtchn_upcall_mask = 1;
+	check(attempt(send_nmi, 0) == CAME(VEC_NMI), "to itself", got.vector);
+	nmis = 0;
+	count_nmis = true;
+	check(!attempt(send_nmi, 0) && nmis == 2, "one after the other", nmis);
+	check(run_user(user_syscall, RFL_IF, 0) == CAME(CAME_SYSCALL), "programs run after it", 0);
+	count_nmis = false;
+	check(CALL(vcpu_op, VCPUOP_send_nmi, 1, 0) == -XEN_ENOENT, "to nobody", 0);
+}
+
+// A program's ports: by level, and by the kernel's map.
+static void test_user_ports(void)
+{
+	struct physdev_set_iopl iopl = {3};
+	struct physdev_set_iobitmap map = {.nr_ports = 0x68};
+	u8 *bits = (u8 *)page(1);
+
+	check(run_user(user_in, RFL_IF, 0) == CAME(VEC_GP) && run_user(user_out, RFL_IF, 0) == CAME(VEC_GP),
+	      "not asked for", 0);
+	check(!CALL(physdev_op, PHYSDEVOP_set_iopl, &iopl), "level 3", 0);
+	check(run_user(user_in, RFL_IF, 0) == CAME(VEC_UD) && run_user(user_out, RFL_IF, 0) == CAME(VEC_UD), "by level",
+	      got.vector);
+	iopl.iopl = 0;
+	check(!CALL(physdev_op, PHYSDEVOP_set_iopl, &iopl), "level 0", 0);
+	memset(bits, 0xff, PAGE_SIZE);
+	set_xen_guest_handle(map.bitmap, bits);
+	check(!CALL(physdev_op, PHYSDEVOP_set_iobitmap, &map), "map", 0);
+	check(run_user(user_in, RFL_IF, 0) == CAME(VEC_GP), "a bit that is set", got.vector);
+	bits[0x61 / 8] &= (u8)~BIT(0x61 % 8);
+	check(run_user(user_in, RFL_IF, 0) == CAME(VEC_UD), "by the map", got.vector);
+	map.nr_ports = 0x61;
+	check(!CALL(physdev_op, PHYSDEVOP_set_iobitmap, &map), "shorter", 0);
+	check(run_user(user_in, RFL_IF, 0) == CAME(VEC_GP), "beyond its end", got.vector);
+	map.nr_ports = 0;
+	check(!CALL(physdev_op, PHYSDEVOP_set_iobitmap, &map), "none", 0);
+}
+
+static inline u8 inb(u16 port)
+{
+	u8 v;
+
+	__asm__ volatile("in %w1, %0" : "=a"(v) : "Nd"(port));
+	return v;
+}
+
+static inline void outb(u16 port, u8 v)
+{
+	__asm__ volatile("out %0, %w1" : : "a"(v), "Nd"(port));
+}
+
+// Channel 2 of the timer: what kernels calibrate by. 5 ms are 5966 of its ticks.
+static void test_timer_channel(void)
+{
+	struct vcpu_time_info *t = &shared()->vcpu_info[0].time;
+	u64 start, ticks;
+
+	outb(0x61, (inb(0x61) & ~2u) | 1);
+	outb(0x43, 0xb0);
+	outb(0x42, 5966 & 0xff);
+	outb(0x42, 5966 >> 8);
+	start = __builtin_ia32_rdtsc();
+	check(!(inb(0x61) & 0x20), "its output at once", 0);
+	while (!(inb(0x61) & 0x20) && __builtin_ia32_rdtsc() - start < 1ull << 34)
+		;
+	ticks = __builtin_ia32_rdtsc() - start;
+	ticks = t->tsc_shift < 0 ? ticks >> -t->tsc_shift : ticks << t->tsc_shift;
+	ticks = (u64)((unsigned __int128)ticks * t->tsc_to_system_mul >> 32); // ns
+	check(ticks >= 4900000 && ticks < 2000000000, "5 ms by the machine's clock", ticks);
+}
+
+// A selector of a program's that is not there leaves GS null, as under Xen.
+static void test_bad_gs(void)
+{
+	u16 gs = 0x1234;
+
+	check(!CALL(set_segment_base, SEGBASE_GS_USER_SEL, 0xdff3), "selector that is none", 0);
+	check(run_user(user_syscall, RFL_IF, 0) == CAME(CAME_SYSCALL), "programs run", 0);
+	__asm__ volatile("mov %%gs, %0" : "=r"(gs));
+	check(!(gs & ~3u), "GS is null", gs);
+}
+
 // XSA-213: what follows an iret in a list of calls is not run for the program.
 static struct multicall_entry list[3];
 
@@ -146,6 +252,11 @@ const struct pv_case entry_cases[] = {
 	{"xsa-339-sysenter", test_sysenter, false},
 	{"selectors", test_selectors, false},
 	{"ints", test_ints, false},
+	{"xsa-259-int80", test_int80, false},
+	{"nmi", test_nmi, false},
+	{"user-ports", test_user_ports, false},
+	{"timer-channel", test_timer_channel, false},
+	{"bad-gs", test_bad_gs, false},
 	{"xsa-213-multicall-iret", test_multicall_iret, false},
 	{"iret-events", test_iret_events, false},
 	{0},
@@ -249,6 +360,19 @@ static void empty_root(void)
 	(void)CALL(xen_version, 0, 0);
 }
 
+// A second, and nobody winds it.
+static void watchdog(void)
+{
+	struct sched_watchdog w = {.timeout = 1};
+
+	check(CALL(sched_op, SCHEDOP_watchdog, &w) == 1, "set", 0);
+	for (;;) {
+		struct sched_poll p = {.nr_ports = 0, .timeout = 0};
+
+		(void)CALL(sched_op, SCHEDOP_poll, &p);
+	}
+}
+
 // No attack: looks after its own memory while others attack.
 static void victim(void)
 {
@@ -277,6 +401,7 @@ const struct pv_case fatal_cases[] = {
 	{"gate-stacks", gate_stacks, true},
 	{"iret-in-gate", iret_in_gate, true},
 	{"spoil-page", spoil_page, true},
+	{"watchdog", watchdog, true},
 	{"victim", victim, true},
 	{0},
 };

@@ -145,7 +145,7 @@ call_on:
 	ud2
 
 // Programs. Each leaves by SYSCALL or an exception.
-	.globl user_syscall, user_sysenter
+	.globl user_syscall, user_sysenter, user_in, user_out
 	.balign 4096
 user_syscall:
 	syscall
@@ -154,6 +154,13 @@ user_sysenter:
 	push $0x4002
 	popf
 	sysenter
+	ud2
+user_in:
+	in $0x61, %al
+	ud2
+user_out:
+	mov $0x61, %dx
+	out %al, %dx
 	ud2
 	.balign 4096
 

@@ -7,6 +7,8 @@
 struct frame got;
 volatile unsigned events;
 bool keep_pending;
+unsigned nmis;
+bool count_nmis;
 extern u64 attempt_rsp;
 extern const u8 attempt_failed[];
 static u64 pages[PAGES][512] __attribute__((aligned(4096)));
@@ -77,6 +79,15 @@ void handle(struct frame *f)
 			shared()->vcpu_info[0].evtchn_pending_sel = 0;
 		}
 		f->rflags &= ~(u64)RFL_IF; // masked from here on
+		return;
+	}
+	if (f->vector == VEC_NMI && count_nmis) {
+		unsigned was = ++nmis;
+
+		if (was == 1) { // another one waits for the end of this
+			check(!CALL(vcpu_op, VCPUOP_send_nmi, 0, 0), "NMI in an NMI", 0);
+			check(nmis == was, "it came at once", nmis);
+		}
 		return;
 	}
 	got = *f;
@@ -180,10 +191,10 @@ static void set_callback(unsigned type, void (*fn)(void))
 	check(!CALL(callback_op, CALLBACKOP_register, &r), "callback", type);
 }
 
+struct trap_info traps[257];
+
 static void set_up(void)
 {
-	static struct trap_info traps[257];
-
 	running = "start";
 	for (unsigned v = 0; v < 256; v++)
 		traps[v] = (struct trap_info){(u8)v, (v == 3 || v == 4 || v == 0x80 ? 3 : 0) | 4, FLAT_KERNEL_CS64,
