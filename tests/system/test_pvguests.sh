@@ -22,7 +22,7 @@ sound() { # NAME LOG WANTED-STATUS
 }
 
 names() { # FATAL: the cases that end their VM, or not
-	sed -n '/^const struct pv_case [a-z]*_cases/,/^};/p' tests/guests/pv/*.c | sed -n "s/.*{\"\([a-z0-9-]*\)\", [a-z_]*, $1}.*/\1/p" | grep -v '^victim$'
+	sed -n '/^const struct pv_case [a-z]*_cases/,/^};/p' tests/guests/pv/*.c | sed -n "s/.*{\"\([a-z0-9-]*\)\", [a-z0-9_]*, $1}.*/\1/p" | grep -v '^victim$'
 }
 
 log=$WORK/cases.log

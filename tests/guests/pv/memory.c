@@ -372,7 +372,7 @@ void call_in_table(void)
 const struct pv_case memory_cases[] = {
 	{"tables", test_tables, false},
 	{"xsa-148-large", test_large, false},
-	{"xsa-182-259-linear", test_linear, false},
+	{"xsa-182-linear", test_linear, false},
 	{"slots", test_slots, false},
 	{"window", test_window, false},
 	{"rows", test_rows, false},
