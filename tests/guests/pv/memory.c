@@ -74,7 +74,7 @@ static void test_large(void)
 	}
 }
 
-// XSA-182, 240, 259: a level-4 table in itself, and with rights that come later; tables in each other.
+// XSA-182, 240: a level-4 table in itself, and with rights that come later; tables in each other.
 static void test_linear(void)
 {
 	u64 *l4 = (u64 *)start_info->pt_base, root = mfn_of(l4);
