@@ -355,6 +355,11 @@ static void em_cr_written(void *ctx, unsigned cr, u64 old)
 		regs_control_out(v);
 }
 
+static bool em_dr_allowed(void *ctx, unsigned dr, u64 value)
+{
+	return pv_debugreg_allowed(&((struct vcpu *)ctx)->vm->pv->vcpu, dr, value);
+}
+
 static void em_dr_written(void *ctx, unsigned dr)
 {
 	debug_written(ctx);
@@ -396,6 +401,7 @@ const struct emul_ports vmm_pv_emul_ports = {
 	.cpuid = em_cpuid,
 	.rdtsc = vmm_host_rdtsc,
 	.cr_written = em_cr_written,
+	.dr_allowed = em_dr_allowed,
 	.dr_written = em_dr_written,
 	.table_loaded = em_table_loaded,
 	.segment_loaded = em_segment_loaded,

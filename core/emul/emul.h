@@ -51,6 +51,7 @@ struct emul_ports {
 	u64 (*hypercall)(void *ctx);
 	// Called after the new value passed the architectural checks and was stored in cpu: side effects (shadow, TLB).
 	void (*cr_written)(void *ctx, unsigned cr, u64 old);
+	bool (*dr_allowed)(void *ctx, unsigned dr, u64 value); // of a MOV that the processor would do; else #GP. May be NULL
 	void (*dr_written)(void *ctx, unsigned dr);
 	void (*table_loaded)(void *ctx, unsigned which); // 0 GDT 1 IDT 2 LDT 3 TR
 	void (*segment_loaded)(void *ctx, unsigned seg);

@@ -245,6 +245,8 @@ static enum emul_result write_dr(struct emu *x, unsigned n, u64 v)
 		v = (u32)v;
 	if (n >= 6 && v >> 32)
 		return emu_gp0(x);
+	if (x->p->dr_allowed && !x->p->dr_allowed(x->ctx, n, v))
+		return emu_gp0(x);
 	if (n == 6)
 		v = (v & DR6_WRITABLE) | DR6_FIXED;
 	else if (n == 7)

@@ -310,6 +310,11 @@ static bool dr7_ok(const struct pv_vcpu *v, u64 value)
 	return true;
 }
 
+bool pv_debugreg_allowed(const struct pv_vcpu *v, unsigned n, u64 value)
+{
+	return n == 6 || (n == 7 ? dr7_ok(v, value) : breakpoint_ok(value));
+}
+
 static s64 set_debugreg(struct pv_vcpu *v, const u64 *a)
 {
 	unsigned n = debugreg(v, a[0]);
@@ -319,11 +324,11 @@ static s64 set_debugreg(struct pv_vcpu *v, const u64 *a)
 		return -XEN_ENODEV;
 	if (n >= 6 && value >> 32)
 		return -XEN_EINVAL;
+	if (!pv_debugreg_allowed(v, n, value))
+		return -XEN_EPERM;
 	if (n == 6)
 		value = (value & DR6_WRITABLE) | DR6_ONES;
-	else if (n == 7 ? !dr7_ok(v, value) : !breakpoint_ok(value))
-		return -XEN_EPERM;
-	if (n == 7)
+	else if (n == 7)
 		value = (value & DR7_WRITABLE) | DR7_ONES;
 	v->cpu->dr[n] = value;
 	v->guest->ports->debug_written(v->guest->ctx, v);

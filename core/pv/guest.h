@@ -183,6 +183,8 @@ void pv_enter_kernel(struct pv_vcpu *v);
 // ---- guest_audit.c: as pv_audit(), of all parts. What the caller holds, the shared page too, it has put into `count`.
 unsigned pv_guest_audit(struct pv_guest *g, struct pv_count *count, void (*report)(void *ctx, const char *text), void *ctx);
 
+// May the kernel have that in DR0 to 3, 6 or 7? By hypercall or by MOV, which is emulated. (calls.c)
+bool pv_debugreg_allowed(const struct pv_vcpu *v, unsigned n, u64 value) MUST_CHECK;
 // May a program use these ports? (calls.c)
 bool pv_user_port(struct pv_vcpu *v, u16 port, unsigned bytes) MUST_CHECK;
 

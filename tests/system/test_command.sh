@@ -3,6 +3,7 @@
 # The host command from outside: VM files, usage, exit statuses, consoles, statistics, control socket; with a stand-in for
 # QEMU (fake_qemu.c) and with sanitizers. Prints "ok NAME" or "not ok NAME"; exits non-zero if anything failed.
 # Usage: test_command.sh BUILD-FOLDER
+# Alone: time-outs are tried.
 set -u
 B=$(cd "${1:-build}" && pwd) || exit 2
 HERE=$(cd "$(dirname "$0")" && pwd)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # The verbs on a running machine: what they show of a live guest, what they do to it, a VM that comes later, bad input on the
 # control socket; --gdb, standard input closed in the middle, Ctrl-C.
+# Alone: commands are to be answered in time.
 . "$(dirname "$0")/lib.sh"
 . scripts/console.sh
 T=$B/trapeze

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # The machine layer by itself: the hypervisor boots on machines of several sizes, by PVH and by multiboot 2, passes its
 # self-tests (vmm/selftest.c), and reports planted faults with names, on the console and on the control channel.
+# Alone: clocks are compared.
 . "$(dirname "$0")/lib.sh"
 CPU=qemu64,+fsgsbase,+smep,+smap,+umip
 ELF=$PWD/$B/trapeze.elf

@@ -7,6 +7,7 @@
 #
 # noreplace-smp: a kernel with one CPU turns LOCK prefixes into DS prefixes, which 64-bit code ignores, but this QEMU adds DS's
 # base, and a program with one (ldt_gdt) then brings the bare kernel down.
+# Alone: it runs two machines at a time.
 . "$(dirname "$0")/lib.sh"
 
 # What tests print but for addresses, times, process numbers (what unwind_vdso_32's call returns) and the kernel's own messages. A message can come within a line of a test's and ends with a

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Stolen time: a guest that computes beside another one on the same CPU sees half of its time as stolen in /proc/stat, and none once it
 # is alone. Both kernels run with x2APIC and PCIDs, which are offered by request only.
+# Alone: how much time is stolen is compared.
 . "$(dirname "$0")/lib.sh"
 socket=$(mktemp -u "${TMPDIR:-/tmp}/steal.XXXXXX")
 log=$WORK/steal.log

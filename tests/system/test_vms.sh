@@ -2,6 +2,7 @@
 # Several VMs in one run. Four on two CPUs: one dies of a triple fault, one panics and starts again until a command ends it, the
 # others finish work whose result is known. Pause, unpause, destroy; nothing leaks. The prompt that Ctrl-] opens; VMs that are kept
 # after their end; VMs that do not fit.
+# Alone: it uses all CPUs, and commands are to be answered in time.
 . "$(dirname "$0")/lib.sh"
 socket=$(mktemp -u "${TMPDIR:-/tmp}/vms.XXXXXX")
 

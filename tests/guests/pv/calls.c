@@ -222,6 +222,34 @@ static void test_bases(void)
 	}
 }
 
+// MOV to a debug register is the hypervisor's to do: what the hypercall refuses, it refuses. Breakpoints at ports are for CR4.DE.
+static void mov_dr7(u64 value)
+{
+	__asm__ volatile("mov %0, %%dr7" : : "r"(value));
+}
+
+static void mov_dr0(u64 value)
+{
+	__asm__ volatile("mov %0, %%dr0" : : "r"(value));
+}
+
+static void test_debug_registers(void)
+{
+	static const u64 bad[] = {0x20401, 0x2400, 0x200000400 | 1};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		check(CALL(set_debugreg, 7, bad[i]) < 0, "DR7 by hypercall", bad[i]);
+		check(attempt(mov_dr7, bad[i]) == CAME(VEC_GP), "DR7 by MOV", bad[i]);
+	}
+	for (u64 at = HYPERVISOR_VIRT_START; at < HYPERVISOR_VIRT_END; at += 1ull << 40) {
+		check(CALL(set_debugreg, 0, at) < 0, "DR0 by hypercall", at);
+		check(attempt(mov_dr0, at) == CAME(VEC_GP), "DR0 by MOV", at);
+	}
+	check(CALL(get_debugreg, 7) == 0x400 && !CALL(get_debugreg, 0), "nothing is set", 0);
+	check(!attempt(mov_dr0, (u64)bad) && CALL(get_debugreg, 0) == (s64)bad && !attempt(mov_dr0, 0), "what may be",
+	      0);
+}
+
 static void test_rest(void)
 {
 	struct physdev_set_iopl iopl = {.iopl = 4};
@@ -248,6 +276,7 @@ const struct pv_case call_cases[] = {
 	{"xsa-296-vcpu", test_vcpu, false},
 	{"multicall", test_multicall, false},
 	{"xsa-193-333-bases", test_bases, false},
+	{"debug-registers", test_debug_registers, false},
 	{"rest", test_rest, false},
 	{0},
 };
