@@ -12,6 +12,8 @@ typedef uint16_t u16;
 typedef uint32_t u32;
 typedef uint64_t u64;
 
+#include "tests/guests/common/ports.h"
+
 struct frame {
 	u64 r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax;
 	u64 vector, error, rip, cs, rflags, rsp, ss;
@@ -64,19 +66,6 @@ static inline u64 flags(void)
 static inline void set_flags(u64 f)
 {
 	asm volatile("push %0; popf" ::"r"(f) : "cc", "memory");
-}
-
-static inline void outb(u16 port, u8 v)
-{
-	asm volatile("outb %0, %1" ::"a"(v), "Nd"(port));
-}
-
-static inline u8 inb(u16 port)
-{
-	u8 v;
-
-	asm volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
-	return v;
 }
 
 struct cpuid {

@@ -13,6 +13,8 @@ typedef uint16_t u16;
 typedef uint32_t u32;
 typedef uint64_t u64;
 
+#include "tests/guests/common/ports.h"
+
 // What a trap leaves; from esp on only if it came from another ring, from es on only out of virtual-8086 mode.
 struct frame {
 	u32 trap_es, trap_ds, edi, esi, ebp, trap_esp, ebx, edx, ecx, eax;
@@ -91,19 +93,6 @@ void in_user(void (*code)(void), u32 eflags);
 void enter_pae(void);
 void test_paging(void), test_tasks(void), test_v86(void), test_segments(void), test_ops(void), test_real(void),
 	test_mmio(void);
-
-static inline void outb(u16 port, u8 v)
-{
-	asm volatile("outb %0, %1" ::"a"(v), "Nd"(port));
-}
-
-static inline u8 inb(u16 port)
-{
-	u8 v;
-
-	asm volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
-	return v;
-}
 
 static inline u32 read_cr0(void)
 {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The ways between kernel and programs: iret, system calls, INT n, events; and what ends the VM.
 #include "tests/guests/pv/pv.h"
+
+#include "tests/guests/common/ports.h"
 #include <xen/errno.h>
 
 #define IN_SYSCALL VGCF_in_syscall
@@ -160,19 +162,6 @@ static void test_user_ports(void)
 	check(run_user(user_in, RFL_IF, 0) == CAME(VEC_GP), "beyond its end", got.vector);
 	map.nr_ports = 0;
 	check(!CALL(physdev_op, PHYSDEVOP_set_iobitmap, &map), "none", 0);
-}
-
-static inline u8 inb(u16 port)
-{
-	u8 v;
-
-	__asm__ volatile("in %w1, %0" : "=a"(v) : "Nd"(port));
-	return v;
-}
-
-static inline void outb(u16 port, u8 v)
-{
-	__asm__ volatile("out %0, %w1" : : "a"(v), "Nd"(port));
 }
 
 // Channel 2 of the timer: what kernels calibrate by. 5 ms are 5966 of its ticks.

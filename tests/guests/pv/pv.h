@@ -31,10 +31,11 @@ struct frame {
 extern struct start_info *start_info;
 extern struct frame got;         // what came last, other than events
 extern volatile unsigned events; // that came
-extern unsigned nmis; // that came; 0 stays: they are exceptions like others
+extern unsigned nmis;            // that came while they are counted; else they are exceptions like others
 extern bool count_nmis;
 extern bool keep_pending;        // the event handler leaves all as it is
 extern const u8 stubs[], user_syscall[], user_sysenter[];
+extern const u8 user_in[], user_out[]; // of port 0x61, then #UD
 void on_syscall(void), on_event(void), on_failsafe(void);
 unsigned attempt(void (*fn)(u64), u64 arg);
 void iret(struct iret_context *c) __attribute__((noreturn));
@@ -67,13 +68,12 @@ unsigned run_user(const void *rip, u64 rflags, unsigned flags); // as attempt()
 struct iret_context user_context(const void *rip, u64 rflags, unsigned flags);
 struct shared_info *shared(void);
 u64 leaf(const void *p, u64 flags); // an entry for it
+extern struct trap_info traps[257]; // as given to set_trap_table
 
 #define KERNEL_RO (PTE_P | PTE_A | PTE_D)
 #define KERNEL_RW (KERNEL_RO | PTE_W)
 #define TABLE (PTE_P | PTE_W | PTE_A | PTE_D)
 
-extern const u8 user_in[], user_out[]; // of port 0x80: with an exception after it
-extern struct trap_info traps[257];
 // memory.c
 void push_in_table(void), call_in_table(void), bad_row(void);
 
