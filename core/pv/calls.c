@@ -144,8 +144,7 @@ static bool polled(const struct pv_vcpu *v)
 
 bool pv_waits(struct pv_vcpu *v)
 {
-	if (pv_due(v) ||
-	    (v->polling && (polled(v) || v->poll_until <= v->guest->ports->now_ns(v->guest->ctx)))) {
+	if (pv_due(v) || (v->polling && (polled(v) || v->poll_until <= v->guest->ports->now_ns(v->guest->ctx)))) {
 		v->polling = false;
 		v->poll_until = ~0ull;
 		v->polls = 0;

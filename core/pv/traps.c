@@ -152,16 +152,21 @@ void pv_failsafe(struct pv_vcpu *v)
 		pv_crash(v, "no stack for the failsafe callback");
 }
 
+static bool nmi_deliverable(const struct pv_vcpu *v)
+{
+	return v->nmi_due && !v->nmi_masked;
+}
+
 bool pv_due(const struct pv_vcpu *v)
 {
-	return pv_event_deliverable(&v->guest->events, v->id) || (v->nmi_due && !v->nmi_masked);
+	return pv_event_deliverable(&v->guest->events, v->id) || nmi_deliverable(v);
 }
 
 bool pv_deliver(struct pv_vcpu *v)
 {
 	const struct pv_trap *nmi = &v->trap[VEC_NMI];
 
-	if (v->nmi_due && !v->nmi_masked) {
+	if (nmi_deliverable(v)) {
 		v->nmi_due = false;
 		v->nmi_masked = true;
 		return enter(v, &(struct frame){nmi->address, nmi->flags & PV_TRAP_MASKS, NULL});
@@ -226,11 +231,14 @@ static s64 set_callback(struct pv_vcpu *v, unsigned type, u64 address, bool mask
 
 	if (!is_canonical(address))
 		return -XEN_EINVAL;
-	if (type == CALLBACKTYPE_nmi)
+	if (type == CALLBACKTYPE_nmi) {
 		set_nmi(v, address);
-	else if (cb)
-		*cb = (struct pv_callback){address, masks || type == CALLBACKTYPE_event};
-	return cb || type == CALLBACKTYPE_nmi ? 0 : -XEN_ENOSYS;
+		return 0;
+	}
+	if (!cb)
+		return -XEN_ENOSYS;
+	*cb = (struct pv_callback){address, masks || type == CALLBACKTYPE_event};
+	return 0;
 }
 
 // Each that can be is set: the older call has no errors.
