@@ -11,8 +11,6 @@
 #include "vmm/vm.h"
 
 #define PV_ROOTS GATE_PV_BASES
-#define PV_INDEX_SHIFT 10
-#define PV_FOUND 8
 #define PV_EXTRAS (1 + PV_GRANT_FRAMES) // pages of the guest's that are not its RAM: the shared one, those of its grants
 
 // A level-4 table to be loaded, made of a guest's.
@@ -31,13 +29,8 @@ struct pv_vm {
 	struct pv_store *store;
 	u32 **index; // by mpn >> PV_INDEX_SHIFT: pages of u32 by mpn, 0: not the guest's, else its page plus one
 	mpn_t index_end;
-	// Pages of it that were asked for, by their number modulo PV_FOUND; for the CPU that runs the vCPU.
-	struct {
-		const u32 *page;
-		u64 at;
-	} found[PV_FOUND];
-	mpn_t m2p_l3, unknown; // what the guest sees at MACH2PHYS_VIRT_START; a page of ~0
-	u64 own_frames;        // taken for maps and roots
+	mpn_t m2p_l3, unknown;     // what the guest sees at MACH2PHYS_VIRT_START; a page of ~0
+	u64 own_frames;            // taken for maps and roots
 	mpn_t window_l3, types_l3; // pv_window.c
 	struct pv_root root[PV_ROOTS];
 	unsigned root_next, root_now; // the next to be made anew; the one in use
@@ -99,7 +92,7 @@ void pv_roots_changed(struct pv_vm *pv, ppn_t table, unsigned slot, u64 entry);
 void pv_roots_gone(struct pv_vm *pv, ppn_t table);
 void pv_roots_list(struct pv_vm *pv); // the tables in use: the gate may load them by itself
 void pv_roots_after_exit(struct pv_vm *pv);
-unsigned pv_roots_audit(const struct pv_vm *pv); // how many of the gate's list are wrong
+unsigned pv_roots_audit(struct pv_vm *pv); // how many of the gate's list are wrong
 
 // pv_store.c
 bool pv_vm_store_start(struct pv_vm *pv, const struct pv_build *b) MUST_CHECK; // a new one, with what a guest finds there

@@ -120,6 +120,7 @@ static void start_guest(struct pv_vm *pv)
 	memset(&pv->vcpu, 0, sizeof(pv->vcpu));
 	memset(pv->frame, 0, vm->ppn_limit * sizeof(*pv->frame));
 	pv_frames_init(&g->frames, &vmm_pv_frame_ports, pv, pv->frame, vm->ppn_limit, MIN(vm_physical_bits(), 52u));
+	g->frames.direct = frame_ptr(0);
 	g->ports = &vmm_pv_guest_ports;
 	g->ctx = pv;
 	g->shared_mpn = vm->p2m[shared_page(vm)];

@@ -19,16 +19,11 @@ static void *frame_map(void *ctx, mpn_t mpn)
 	return frame_ptr(mpn);
 }
 
-static ppn_t frame_page(void *ctx, mpn_t mpn)
+static const u32 *frame_index(void *ctx, mpn_t mpn)
 {
-	struct pv_vm *pv = ctx;
-	u64 at = mpn >> PV_INDEX_SHIFT;
+	const struct pv_vm *pv = ctx;
 
-	if (pv->found[at % PV_FOUND].at != at || !pv->found[at % PV_FOUND].page) {
-		pv->found[at % PV_FOUND].at = at;
-		pv->found[at % PV_FOUND].page = mpn < pv->index_end ? pv->index[at] : NULL;
-	}
-	return pv_maps_in(pv->found[at % PV_FOUND].page, mpn);
+	return mpn < pv->index_end ? pv->index[mpn >> PV_INDEX_SHIFT] : NULL;
 }
 
 static mpn_t page_frame(void *ctx, ppn_t page)
@@ -71,7 +66,7 @@ static bool descriptors(void *ctx, const u64 *entries)
 
 const struct pv_ports vmm_pv_frame_ports = {
 	.map = frame_map,
-	.ppn = frame_page,
+	.index = frame_index,
 	.mpn = page_frame,
 	.plain = plain,
 	.claimed = claimed,

@@ -30,8 +30,9 @@ static void fill(struct pv_vm *pv, struct pv_root *r, ppn_t table)
 	const u64 *from = frame_ptr(pv->vm->p2m[table]);
 	u64 *to = frame_ptr(r->mpn);
 
-	for (unsigned i = 0; i < SLOTS; i++)
-		to[i] = entry_of(pv, i, from[i]);
+	memcpy(to, from, SLOTS / 2 * sizeof(*to)); // as entry_of() would have them
+	for (unsigned i = SLOTS / 2; i < SLOTS; i++)
+		to[i] = i <= PV_LAST_OURS ? entry_of(pv, i, from[i]) : from[i] & ~(u64)PTE_U;
 	r->table = table;
 }
 
@@ -146,10 +147,10 @@ void pv_roots_after_exit(struct pv_vm *pv)
 	assert(t->exit_cr3 == t->guest_cr3);
 }
 
-unsigned pv_roots_audit(const struct pv_vm *pv)
+unsigned pv_roots_audit(struct pv_vm *pv)
 {
 	const struct gate_trust *t = pv->vm->vcpu.gate.trust;
-	const struct pv_frames *f = &pv->guest.frames;
+	struct pv_frames *f = &pv->guest.frames;
 	unsigned wrong = 0;
 
 	for (unsigned i = 0; i < PV_ROOTS; i++)

@@ -28,13 +28,27 @@ void pv_frames_init(struct pv_frames *f, const struct pv_ports *ports, void *ctx
 				.waiting = PV_END};
 	for (unsigned l = 0; l <= PV_L4; l++)
 		f->busy[l] = PPN_NONE;
+	for (unsigned i = 0; i < PV_FOUND; i++)
+		f->found[i].at = ~0ull;
 }
 
-static struct pv_frame *frame_of(const struct pv_frames *f, mpn_t mpn)
+ppn_t pv_page_asked(struct pv_frames *f, mpn_t mpn)
 {
-	ppn_t ppn = f->ports->ppn(f->ctx, mpn);
+	u64 at = mpn >> PV_INDEX_SHIFT;
+	const u32 *page = f->ports->index(f->ctx, mpn);
 
-	return ppn < f->ppn_limit ? &f->frame[ppn] : NULL;
+	if (!page)
+		return PPN_NONE;
+	f->found[at % PV_FOUND].page = page;
+	f->found[at % PV_FOUND].at = at;
+	return (ppn_t)page[mpn & (BIT(PV_INDEX_SHIFT) - 1)] - 1;
+}
+
+static struct pv_frame *frame_of(struct pv_frames *f, mpn_t mpn)
+{
+	ppn_t ppn = pv_page_in(f, mpn);
+
+	return likely(ppn < f->ppn_limit) ? &f->frame[ppn] : NULL;
 }
 
 static ppn_t ppn_of(const struct pv_frames *f, const struct pv_frame *fr)
@@ -44,7 +58,7 @@ static ppn_t ppn_of(const struct pv_frames *f, const struct pv_frame *fr)
 
 static u64 *entries_of(const struct pv_frames *f, const struct pv_frame *fr)
 {
-	return f->ports->map(f->ctx, f->ports->mpn(f->ctx, ppn_of(f, fr)));
+	return pv_map(f, f->ports->mpn(f->ctx, ppn_of(f, fr)));
 }
 
 static mpn_t entry_mpn(u64 entry)
@@ -82,28 +96,28 @@ void pv_put(struct pv_frames *f, mpn_t mpn)
 	fr->refs--;
 }
 
-bool pv_in_use(const struct pv_frames *f, mpn_t mpn)
+bool pv_in_use(struct pv_frames *f, mpn_t mpn)
 {
 	const struct pv_frame *fr = frame_of(f, mpn);
 
 	return fr && (fr->refs || fr->done);
 }
 
-u32 pv_other_uses(const struct pv_frames *f, mpn_t mpn)
+u32 pv_other_uses(struct pv_frames *f, mpn_t mpn)
 {
 	const struct pv_frame *fr = frame_of(f, mpn);
 
 	return fr ? fr->refs - fr->uses : 0;
 }
 
-bool pv_is_type(const struct pv_frames *f, mpn_t mpn, enum pv_type type)
+bool pv_is_type(struct pv_frames *f, mpn_t mpn, enum pv_type type)
 {
 	const struct pv_frame *fr = frame_of(f, mpn);
 
 	return fr && fr->uses && fr->type == type;
 }
 
-bool pv_is_plain(const struct pv_frames *f, mpn_t mpn)
+bool pv_is_plain(struct pv_frames *f, mpn_t mpn)
 {
 	const struct pv_frame *fr = frame_of(f, mpn);
 
@@ -217,12 +231,14 @@ static bool let_go(struct pv_frames *f, struct pv_frame *fr)
 
 	assert(!fr->uses);
 	while (fr->done) {
-		unsigned first = absent_below(entry, fr->done, MIN(f->work, fr->done));
+		if (!(entry[fr->done - 1] & PTE_P)) {
+			unsigned first = absent_below(entry, fr->done, MIN(f->work, fr->done));
 
-		f->work -= fr->done - first;
-		fr->done = (u16)first;
-		if (!first)
-			break;
+			f->work -= fr->done - first;
+			fr->done = (u16)first;
+			if (!first)
+				break;
+		}
 		if (!f->work)
 			return false;
 		f->work--;
@@ -252,18 +268,21 @@ static enum status validate_entries(struct pv_frames *f, struct pv_frame *fr)
 	u64 *entry = entries_of(f, fr);
 
 	for (; fr->done < SLOTS; fr->done++) {
-		unsigned first = absent_from(entry, fr->done, MIN(f->work, SLOTS - fr->done));
 		enum status st;
 		u64 value;
 
-		f->work -= first - fr->done;
-		fr->done = (u16)first;
-		if (first == SLOTS)
-			break;
+		if (!(entry[fr->done] & PTE_P)) {
+			unsigned first = absent_from(entry, fr->done, MIN(f->work, SLOTS - fr->done));
+
+			f->work -= first - fr->done;
+			fr->done = (u16)first;
+			if (first == SLOTS)
+				break;
+		}
 		if (!f->work)
 			return ST_AGAIN;
 		f->work--;
-		value = entry[first];
+		value = entry[fr->done];
 		st = check(f, fr->type, fr->done, &value);
 		if (st == ST_OK)
 			st = take(f, fr->type, value);
@@ -309,9 +328,11 @@ enum status pv_get_type(struct pv_frames *f, mpn_t mpn, enum pv_type type)
 
 	if (!fr)
 		return ST_RANGE;
-	if (fr->refs == ~0u || is_busy(f, fr) || (fr->uses && fr->type != type))
+	if (fr->refs == ~0u || (fr->uses && fr->type != type))
 		return ST_BUSY;
 	if (!fr->uses) {
+		if (is_busy(f, fr)) // has no use yet
+			return ST_BUSY;
 		if (type != PV_WRITABLE && f->ports->claimed)
 			f->ports->claimed(f->ctx, mpn);
 		st = first_use(f, fr, type);
@@ -395,7 +416,7 @@ enum status pv_store(struct pv_frames *f, mpn_t mpn, unsigned slot, u64 value, b
 	assert(slot < SLOTS);
 	if (!fr)
 		return ST_RANGE;
-	entry = (u64 *)f->ports->map(f->ctx, mpn) + slot;
+	entry = (u64 *)pv_map(f, mpn) + slot;
 	if (fr->uses && is_table(fr->type))
 		return store_entry(f, fr, entry, slot, value, keep_ad);
 	if (fr->uses && fr->type == PV_DESCRIPTORS)

@@ -32,10 +32,11 @@ struct pv_frame {
 #define PV_WAITING 2 // in that list
 
 struct pv_ports {
-	// Pointer to a frame of the guest's.
+	// Pointer to a frame of the guest's. Not asked if pv_frames says where all are.
 	void *(*map)(void *ctx, mpn_t mpn);
-	// The guest's page that is in this machine frame; PPN_NONE: it has none there. The only way in for what a guest says.
-	ppn_t (*ppn)(void *ctx, mpn_t mpn);
+	// Which pages of the guest's are in the frame and its neighbours: BIT(PV_INDEX_SHIFT) numbers, from a multiple of that on. A page plus
+	// one, 0: the guest has none there; NULL: in none of these. They stay where they are. The only way in for what a guest says.
+	const u32 *(*index)(void *ctx, mpn_t mpn);
 	mpn_t (*mpn)(void *ctx, ppn_t ppn); // of a page that is there, MPN_NONE
 	// An entry of a valid level-4 table has changed: roots made of it follow. May be NULL.
 	void (*root_changed)(void *ctx, ppn_t table, unsigned slot, u64 entry);
@@ -51,14 +52,23 @@ struct pv_ports {
 	bool (*descriptors)(void *ctx, const u64 *entries);
 };
 
+#define PV_INDEX_SHIFT 10
+#define PV_FOUND 16
+
 struct pv_frames {
 	const struct pv_ports *ports;
 	void *ctx;
 	struct pv_frame *frame; // [ppn_limit]
 	ppn_t ppn_limit;
-	u64 reserved;  // address bits that the machine has not
-	unsigned work;        // entries that may yet be looked at: set by the caller before a call
-	u32 waiting;          // list of tables to be let go, PV_END at its end
+	u64 reserved; // address bits that the machine has not
+	u8 *direct;   // where frame 0 is mapped and all others behind it, NULL: ask the port
+	// What `index` said, by mpn >> PV_INDEX_SHIFT modulo PV_FOUND; for the CPU that has the guest.
+	struct {
+		const u32 *page;
+		u64 at; // ~0: nothing yet
+	} found[PV_FOUND];
+	unsigned work; // entries that may yet be looked at: set by the caller before a call
+	u32 waiting;   // list of tables to be let go, PV_END at its end
 	ppn_t busy[PV_L4 + 1]; // by level: the table that is being validated, on behalf of that of the next level; PPN_NONE: none
 };
 #define PV_END (~0u)
@@ -71,13 +81,29 @@ struct pv_frames {
 void pv_frames_init(struct pv_frames *f, const struct pv_ports *ports, void *ctx, struct pv_frame *memory, ppn_t ppn_limit,
 		    unsigned phys_bits);
 
+static inline void *pv_map(const struct pv_frames *f, mpn_t mpn)
+{
+	return f->direct ? f->direct + (mpn << PAGE_SHIFT) : f->ports->map(f->ctx, mpn);
+}
+
+// The guest's page that is in this machine frame; PPN_NONE: it has none there.
+ppn_t pv_page_asked(struct pv_frames *f, mpn_t mpn);
+static inline ppn_t pv_page_in(struct pv_frames *f, mpn_t mpn)
+{
+	u64 at = mpn >> PV_INDEX_SHIFT;
+
+	if (unlikely(f->found[at % PV_FOUND].at != at))
+		return pv_page_asked(f, mpn);
+	return (ppn_t)f->found[at % PV_FOUND].page[mpn & (BIT(PV_INDEX_SHIFT) - 1)] - 1; // 0 becomes PPN_NONE
+}
+
 // Any use. ST_RANGE: not the guest's.
 enum status pv_get(struct pv_frames *f, mpn_t mpn) MUST_CHECK;
 void pv_put(struct pv_frames *f, mpn_t mpn);
-bool pv_in_use(const struct pv_frames *f, mpn_t mpn);
-bool pv_is_plain(const struct pv_frames *f, mpn_t mpn); // the guest's, and neither a table, whole or in progress, nor of descriptors
-u32 pv_other_uses(const struct pv_frames *f, mpn_t mpn); // of a page of the guest's, those not by its type
-bool pv_is_type(const struct pv_frames *f, mpn_t mpn, enum pv_type type); // the guest's, with uses of that type
+bool pv_in_use(struct pv_frames *f, mpn_t mpn);
+bool pv_is_plain(struct pv_frames *f, mpn_t mpn);   // the guest's, and neither a table, whole or in progress, nor of descriptors
+u32 pv_other_uses(struct pv_frames *f, mpn_t mpn); // of a page of the guest's, those not by its type
+bool pv_is_type(struct pv_frames *f, mpn_t mpn, enum pv_type type); // the guest's, with uses of that type
 
 // A use by type. ST_RANGE: not the guest's. ST_BUSY: it is of another. ST_INVALID: as a table it is not fit. ST_AGAIN: the budget is
 // used up; nothing was taken, and the next call goes on from there.

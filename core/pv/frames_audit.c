@@ -28,7 +28,7 @@ static void say(struct audit *a, ppn_t ppn, const char *what, u64 got, u64 want)
 static void count_entry(struct audit *a, ppn_t table, unsigned level, unsigned slot, u64 entry)
 {
 	struct pv_frames *f = a->f;
-	ppn_t to = f->ports->ppn(f->ctx, (entry & PTE_ADDR) >> PAGE_SHIFT);
+	ppn_t to = pv_page_in(f, (entry & PTE_ADDR) >> PAGE_SHIFT);
 	unsigned type = level > 1 ? level - 1 : entry & PTE_W ? PV_WRITABLE : PV_NONE;
 
 	if (!(entry & PTE_P))
@@ -53,7 +53,7 @@ static void count_table(struct audit *a, ppn_t ppn)
 {
 	struct pv_frames *f = a->f;
 	const struct pv_frame *fr = &f->frame[ppn];
-	const u64 *entry = f->ports->map(f->ctx, f->ports->mpn(f->ctx, ppn));
+	const u64 *entry = pv_map(f, f->ports->mpn(f->ctx, ppn));
 
 	if (fr->type < PV_L1 || fr->type > PV_L4)
 		say(a, ppn, "holds frames, of type", fr->type, 0);

@@ -41,7 +41,7 @@ bool pv_grants_init(struct pv_guest *g, const mpn_t mpn[PV_GRANT_FRAMES])
 		if (pv_get_type(&g->frames, mpn[i], PV_WRITABLE) != ST_OK)
 			return false;
 		t->mpn[i] = mpn[i];
-		t->table[i] = g->frames.ports->map(g->frames.ctx, mpn[i]);
+		t->table[i] = pv_map(&g->frames, mpn[i]);
 		memset(t->table[i], 0, PAGE_SIZE);
 	}
 	t->frames = 1;
@@ -156,7 +156,7 @@ static bool find_entry(struct pv_vcpu *v, u64 address, u32 flags, mpn_t *table, 
 
 static u64 *entry_ptr(struct pv_vcpu *v, mpn_t table, unsigned slot)
 {
-	return &((u64 *)v->guest->frames.ports->map(v->guest->frames.ctx, table))[slot];
+	return &((u64 *)pv_map(&v->guest->frames, table))[slot];
 }
 
 static u64 mapping_of(mpn_t mpn, u32 flags)
@@ -334,11 +334,11 @@ static void release(struct pv_guest *g, const struct side *s)
 
 static s16 copy_bytes(struct pv_guest *g, const struct gnttab_copy *op, mpn_t to, mpn_t from)
 {
-	const struct pv_frames *f = &g->frames;
+	struct pv_frames *f = &g->frames;
 
 	if (op->source.offset + op->len > PAGE_SIZE || op->dest.offset + op->len > PAGE_SIZE)
 		return GNTST_bad_copy_arg;
-	memmove((u8 *)f->ports->map(f->ctx, to) + op->dest.offset, (u8 *)f->ports->map(f->ctx, from) + op->source.offset, op->len);
+	memmove((u8 *)pv_map(f, to) + op->dest.offset, (u8 *)pv_map(f, from) + op->source.offset, op->len);
 	return GNTST_okay;
 }
 
@@ -449,7 +449,7 @@ static s64 get_version(struct pv_vcpu *v, u64 at)
 // Caches are coherent, and no device is there that would look past them: there is nothing to do but to check.
 static s64 flush_one(struct pv_vcpu *v, const struct gnttab_cache_flush *op)
 {
-	const struct pv_frames *f = &v->guest->frames;
+	struct pv_frames *f = &v->guest->frames;
 	mpn_t mpn = op->a.dev_bus_addr >> PAGE_SHIFT;
 
 	if (op->offset + op->length > PAGE_SIZE || op->offset >= PAGE_SIZE || (op->op & ~(GNTTAB_CACHE_INVAL | GNTTAB_CACHE_CLEAN)))
@@ -458,7 +458,7 @@ static s64 flush_one(struct pv_vcpu *v, const struct gnttab_cache_flush *op)
 		return 0;
 	if (mpn >= v->guest->machine_frames)
 		return -XEN_EINVAL;
-	return f->ports->ppn(f->ctx, mpn) < f->ppn_limit ? 0 : -XEN_EPERM;
+	return pv_page_in(f, mpn) < f->ppn_limit ? 0 : -XEN_EPERM;
 }
 
 static s64 cache_flush(struct pv_vcpu *v, u64 at, u32 count)
@@ -554,13 +554,13 @@ s64 pv_grant_table_op(struct pv_vcpu *v, const u64 *a)
 
 bool pv_grants_audit(struct pv_guest *g, struct pv_count *count)
 {
-	const struct pv_frames *f = &g->frames;
+	struct pv_frames *f = &g->frames;
 	struct pv_grants *t = &g->grants;
 	u32 handles = 0, uses = 0;
 
 	for (unsigned i = 0; i < PV_GRANT_FRAMES && t->frames; i++) {
-		count[f->ports->ppn(f->ctx, t->mpn[i])].refs++;
-		count[f->ports->ppn(f->ctx, t->mpn[i])].uses++;
+		count[pv_page_in(f, t->mpn[i])].refs++;
+		count[pv_page_in(f, t->mpn[i])].uses++;
 	}
 	for (unsigned i = 0; i < PV_HANDLES; i++) {
 		const struct pv_handle *h = &t->handle[i];
@@ -574,10 +574,10 @@ bool pv_grants_audit(struct pv_guest *g, struct pv_count *count)
 
 		if (!in_use(a))
 			continue;
-		if (f->ports->ppn(f->ctx, a->mpn) >= f->ppn_limit)
+		if (pv_page_in(f, a->mpn) >= f->ppn_limit)
 			return false;
-		count[f->ports->ppn(f->ctx, a->mpn)].refs += a->readers + a->writers;
-		count[f->ports->ppn(f->ctx, a->mpn)].uses += a->writers;
+		count[pv_page_in(f, a->mpn)].refs += a->readers + a->writers;
+		count[pv_page_in(f, a->mpn)].uses += a->writers;
 		uses += a->readers + a->writers;
 	}
 	return handles == uses;

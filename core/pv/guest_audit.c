@@ -6,8 +6,8 @@ static void count_one(struct pv_guest *g, struct pv_count *count, mpn_t mpn)
 {
 	if (mpn == MPN_NONE)
 		return;
-	count[g->frames.ports->ppn(g->frames.ctx, mpn)].refs++;
-	count[g->frames.ports->ppn(g->frames.ctx, mpn)].uses++;
+	count[pv_page_in(&g->frames, mpn)].refs++;
+	count[pv_page_in(&g->frames, mpn)].uses++;
 }
 
 unsigned pv_guest_audit(struct pv_guest *g, struct pv_count *count, void (*report)(void *ctx, const char *text), void *ctx)

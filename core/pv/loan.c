@@ -5,7 +5,8 @@
 #include "base/string.h"
 
 #define SLOTS 512u
-#define ROW 3    // stores, then it is lent: a page copied on write has two
+#define GROUP 8u
+#define ROW 3   // stores, then it is lent: a page copied on write has two
 #define WORTH 3 // stores: a loan costs about as much as a crossing
 
 void pv_loan_init(struct pv_loan *l, mpn_t copy, u64 *now, u64 *before)
@@ -13,6 +14,7 @@ void pv_loan_init(struct pv_loan *l, mpn_t copy, u64 *now, u64 *before)
 	*l = (struct pv_loan){.copy = copy,
 			      .now = now,
 			      .before = before,
+			      .groups = ~0ull,
 			      .table = MPN_NONE,
 			      .map = MPN_NONE,
 			      .last = MPN_NONE,
@@ -22,12 +24,40 @@ void pv_loan_init(struct pv_loan *l, mpn_t copy, u64 *now, u64 *before)
 
 static u64 *entries(struct pv_vcpu *v, mpn_t mpn)
 {
-	return v->guest->frames.ports->map(v->guest->frames.ctx, mpn);
+	return pv_map(&v->guest->frames, mpn);
 }
 
 static mpn_t mpn_of(u64 entry)
 {
 	return (entry & PTE_ADDR) >> PAGE_SHIFT;
+}
+
+static bool any(const u64 *e)
+{
+	return e[0] | e[1] | e[2] | e[3] | e[4] | e[5] | e[6] | e[7];
+}
+
+static bool differ(const u64 *a, const u64 *b)
+{
+	return (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]) | (a[5] ^ b[5]) |
+	       (a[6] ^ b[6]) | (a[7] ^ b[7]);
+}
+
+// Most of most tables is empty, and what is copied is empty from the last time.
+static void copy_group(struct pv_loan *l, unsigned group, const u64 *from)
+{
+	u64 *now = &l->now[group * GROUP], *before = &l->before[group * GROUP];
+
+	if (!any(from)) {
+		if (l->groups & BIT(group))
+			memset(now, 0, GROUP * sizeof(*now));
+		l->groups &= ~BIT(group);
+		return;
+	}
+	l->groups |= BIT(group);
+#pragma GCC unroll 8
+	for (unsigned i = 0; i < GROUP; i++)
+		now[i] = before[i] = from[i] | (from[i] & from[i] >> 1 & PTE_P) * PTE_D; // P and W
 }
 
 static void lend(struct pv_vcpu *v, mpn_t table)
@@ -36,11 +66,8 @@ static void lend(struct pv_vcpu *v, mpn_t table)
 	struct pv_loan *l = &v->guest->loan;
 	const u64 *from = entries(v, table);
 
-	for (unsigned i = 0; i < SLOTS; i++) {
-		u64 e = from[i];
-
-		l->now[i] = l->before[i] = (e & (PTE_P | PTE_W)) == (PTE_P | PTE_W) ? e | PTE_D : e;
-	}
+	for (unsigned g = 0; g < SLOTS / GROUP; g++)
+		copy_group(l, g, &from[g * GROUP]);
 	l->table = table;
 	entries(v, l->map)[l->slot] = (l->entry & ~PTE_ADDR) | l->copy << PAGE_SHIFT | PTE_W | PTE_A | PTE_D;
 	if (f->ports->lent)
@@ -78,7 +105,7 @@ void pv_loan_stored(struct pv_vcpu *v, u64 va, u64 returns)
 
 	if (!l->before || !pv_leaf(v, va, &table, &slot, &entry) || !(entry & PTE_P))
 		return;
-	l->base = va - (v->guest->frames.ports->ppn(v->guest->frames.ctx, mpn_of(entry)) << PAGE_SHIFT) - (va & PAGE_MASK);
+	l->base = va - (pv_page_in(&v->guest->frames, mpn_of(entry)) << PAGE_SHIFT) - (va & PAGE_MASK);
 	in_row(v, mpn_of(entry), va, PV_LOAN_STORES, returns);
 }
 
@@ -93,7 +120,7 @@ void pv_loan_called(struct pv_vcpu *v, unsigned nr, u64 returns)
 	if (nr != __HYPERVISOR_mmu_update || table == MPN_NONE)
 		l->last = MPN_NONE;
 	else if (l->before && l->base)
-		in_row(v, table, l->base + (f->ports->ppn(f->ctx, table) << PAGE_SHIFT), PV_LOAN_UPDATES, returns);
+		in_row(v, table, l->base + (pv_page_in(f, table) << PAGE_SHIFT), PV_LOAN_UPDATES, returns);
 }
 
 // The budget is for what must not keep others waiting; this is a table's worth of entries, each of which can let go another's.
@@ -109,6 +136,14 @@ static enum status store(struct pv_vcpu *v, mpn_t table, unsigned slot, u64 valu
 	return st;
 }
 
+// An entry that the kernel has changed: 1. It is the guest's end if it is refused.
+static unsigned give_back(struct pv_vcpu *v, mpn_t table, unsigned slot, u64 value)
+{
+	if (!v->guest->over && store(v, table, slot, value) != ST_OK)
+		pv_crash(v, "entry %u of a page table, stored in a row, is refused: %lx", slot, value);
+	return 1;
+}
+
 bool pv_loan_return(struct pv_vcpu *v)
 {
 	struct pv_loan *l = &v->guest->loan;
@@ -121,16 +156,16 @@ bool pv_loan_return(struct pv_vcpu *v)
 	if (v->guest->frames.ports->lent)
 		v->guest->frames.ports->lent(v->guest->frames.ctx, table, MPN_NONE);
 	entries(v, l->map)[l->slot] = l->entry;
-	for (unsigned i = 0; i < SLOTS; i++) {
-		u64 value = l->now[i];
+	for (unsigned g = 0; g < SLOTS / GROUP && !v->guest->over; g++) {
+		bool was = l->groups & BIT(g);
+		u64 *now = &l->now[g * GROUP];
 
-		if (likely(value == l->before[i]))
+		if (likely(!(was ? differ(now, &l->before[g * GROUP]) : any(now))))
 			continue;
-		changed++;
-		if (store(v, table, i, value) != ST_OK) {
-			pv_crash(v, "entry %u of a page table, stored in a row, is refused: %lx", i, value);
-			break;
-		}
+		l->groups |= BIT(g);
+		for (unsigned i = 0; i < GROUP; i++)
+			if (now[i] != (was ? l->before[g * GROUP + i] : 0))
+				changed += give_back(v, table, g * GROUP + i, now[i]);
 	}
 	if (changed >= WORTH)
 		l->wanted[l->kind] = table;

@@ -16,7 +16,8 @@ struct pv_vcpu;
 
 struct pv_loan {
 	mpn_t copy;        // the hypervisor's frame that the guest writes, at `now`
-	u64 *now, *before; // before: what it was when it was lent; NULL: no loans
+	u64 *now, *before; // before: what it was when it was lent, where `groups` says so; NULL: no loans
+	u64 groups;        // a bit for each eight entries: some of `now` may not be 0
 	mpn_t table;       // what it is a copy of, MPN_NONE: not lent
 	mpn_t map;         // the table whose entry `slot` leads to it: `entry`
 	unsigned slot;

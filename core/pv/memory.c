@@ -6,7 +6,7 @@
 
 static void *frame(struct pv_vcpu *v, mpn_t mpn)
 {
-	return v->guest->frames.ports->map(v->guest->frames.ctx, mpn);
+	return pv_map(&v->guest->frames, mpn);
 }
 
 static mpn_t mpn_of(u64 entry)

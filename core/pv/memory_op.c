@@ -44,10 +44,10 @@ static s64 release(struct pv_vcpu *v, u64 mpn, unsigned order)
 	struct pv_frames *f = &g->frames;
 
 	for (u64 i = 0; i < BIT(order); i++)
-		if (f->ports->ppn(f->ctx, mpn + i) >= f->ppn_limit || pv_in_use(f, mpn + i))
+		if (pv_page_in(f, mpn + i) >= f->ppn_limit || pv_in_use(f, mpn + i))
 			return -XEN_EINVAL;
 	for (u64 i = 0; i < BIT(order); i++)
-		g->ports->release(g->ctx, f->ports->ppn(f->ctx, mpn + i));
+		g->ports->release(g->ctx, pv_page_in(f, mpn + i));
 	g->pages -= BIT(order);
 	pv_charge(v, 1u << order);
 	return 0;
@@ -118,7 +118,7 @@ static s64 exchange_one(struct pv_vcpu *v, const struct xen_memory_exchange *x)
 
 	if (!pv_read(v, in, &mpn, sizeof(mpn)) || !pv_read(v, out, &pfn, sizeof(pfn)))
 		return -XEN_EFAULT;
-	if (f->ports->ppn(f->ctx, mpn) >= f->ppn_limit || pv_in_use(f, mpn))
+	if (pv_page_in(f, mpn) >= f->ppn_limit || pv_in_use(f, mpn))
 		return -XEN_EINVAL;
 	if (bits && bits < 64 && mpn << PAGE_SHIFT >> bits)
 		return -XEN_ENOMEM;

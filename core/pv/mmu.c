@@ -48,7 +48,7 @@ void pv_charge(struct pv_vcpu *v, unsigned work)
 
 static void *page(struct pv_vcpu *v, mpn_t mpn)
 {
-	return v->guest->frames.ports->map(v->guest->frames.ctx, mpn);
+	return pv_map(&v->guest->frames, mpn);
 }
 
 static mpn_t mpn_of(u64 address)
@@ -90,7 +90,7 @@ static s64 update_one(struct pv_vcpu *v, const struct mmu_update *u)
 	case MMU_PT_UPDATE_NO_TRANSLATE:
 		return store(v, mpn, (u->ptr & PAGE_MASK) / 8, u->val, (u->ptr & PTR_COMMAND) == MMU_PT_UPDATE_PRESERVE_AD);
 	case MMU_MACHPHYS_UPDATE:
-		if (f->ports->ppn(f->ctx, mpn) >= f->ppn_limit)
+		if (pv_page_in(f, mpn) >= f->ppn_limit)
 			return -XEN_EINVAL;
 		v->guest->ports->set_machphys(v->guest->ctx, mpn, u->val);
 		return 0;
@@ -236,7 +236,7 @@ static s64 copy_page(struct pv_vcpu *v, mpn_t to, mpn_t from)
 {
 	struct pv_frames *f = &v->guest->frames;
 
-	if (f->ports->ppn(f->ctx, from) >= f->ppn_limit)
+	if (pv_page_in(f, from) >= f->ppn_limit)
 		return -XEN_EINVAL;
 	return fill_page(v, to, page(v, from));
 }

@@ -192,7 +192,7 @@ static s64 register_info(struct pv_vcpu *v, struct pv_vcpu *of, u64 arg)
 	st = pv_get_type(f, r.mfn, PV_WRITABLE);
 	if (st != ST_OK)
 		return st == ST_AGAIN ? PV_AGAIN : -XEN_EINVAL;
-	to = (struct vcpu_info *)((u8 *)f->ports->map(f->ctx, r.mfn) + r.offset);
+	to = (struct vcpu_info *)((u8 *)pv_map(f, r.mfn) + r.offset);
 	*to = *of->info;
 	of->info = to;
 	of->info_mpn = r.mfn;

@@ -33,9 +33,9 @@ struct machine {
 	u64 page[M_LIMIT][512] __attribute__((aligned(4096))); // by place
 	u32 place_mpn[M_LIMIT];
 	mpn_t p2m[M_LIMIT];
-	u32 m2p[M_FRAMES];  // place plus one, 0: not the guest's
-	u32 m2ppn[M_FRAMES]; // page plus one
-	u64 told[M_FRAMES]; // the M2P that the guest reads
+	u32 m2p[M_FRAMES];                                  // place plus one, 0: not the guest's
+	u32 m2ppn[ROUND_UP(M_FRAMES, BIT(PV_INDEX_SHIFT))]; // page plus one
+	u64 told[M_FRAMES];                                 // the M2P that the guest reads
 	struct pv_frame frame[M_LIMIT];
 	struct pv_guest guest;
 	struct pv_vcpu vcpu;
@@ -63,10 +63,13 @@ static void *m_map(void *ctx, mpn_t mpn)
 	return m->page[m->m2p[mpn] - 1];
 }
 
-static ppn_t m_ppn(void *ctx, mpn_t mpn)
+static const u32 *m_index(void *ctx, mpn_t mpn)
 {
-	struct machine *m = ctx;
+	return mpn < M_FRAMES ? &((struct machine *)ctx)->m2ppn[mpn & ~(BIT(PV_INDEX_SHIFT) - 1)] : NULL;
+}
 
+static inline ppn_t m_ppn(const struct machine *m, mpn_t mpn)
+{
 	return mpn < M_FRAMES && m->m2ppn[mpn] ? m->m2ppn[mpn] - 1 : PPN_NONE;
 }
 
@@ -208,7 +211,7 @@ static void m_sent(void *ctx, unsigned user)
 }
 
 static const struct pv_ports m_frame_ports = {
-	.map = m_map, .ppn = m_ppn, .mpn = m_mpn, .root_gone = m_root_gone, .descriptors = m_descriptors};
+	.map = m_map, .index = m_index, .mpn = m_mpn, .root_gone = m_root_gone, .descriptors = m_descriptors};
 static const struct pv_event_ports m_event_ports = {m_find, m_vcpu_info, m_notify, m_sent};
 static const struct pv_guest_ports m_guest_ports = {
 	.now_ns = m_now,

@@ -98,12 +98,21 @@ static void *map_frame(void *ctx, mpn_t mpn)
 	return map_page(ctx, mpn - FRAME_OFFSET);
 }
 
-static ppn_t to_ppn(void *ctx, mpn_t mpn)
+static ppn_t to_ppn(mpn_t mpn)
 {
 	return mpn >= FRAME_OFFSET && mpn - FRAME_OFFSET < pages ? mpn - FRAME_OFFSET : PPN_NONE;
 }
 
-static const struct pv_ports ports = {.map = map_frame, .ppn = to_ppn, .mpn = to_mpn};
+static const u32 *index_of(void *ctx, mpn_t mpn)
+{
+	static u32 index[FRAME_OFFSET + MEMORY_MAX / PAGE_SIZE + BIT(PV_INDEX_SHIFT)];
+
+	for (mpn_t i = 0; i < ARRAY_SIZE(index); i++)
+		index[i] = (u32)(to_ppn(i) + 1);
+	return mpn < ARRAY_SIZE(index) - BIT(PV_INDEX_SHIFT) ? &index[mpn & ~(BIT(PV_INDEX_SHIFT) - 1)] : NULL;
+}
+
+static const struct pv_ports ports = {.map = map_frame, .index = index_of, .mpn = to_mpn};
 
 static enum status start(u64 bytes, const void *ramdisk, u64 ramdisk_size)
 {
@@ -145,7 +154,7 @@ static ppn_t walk(u64 va, u64 *leaf)
 		*leaf = ((u64 *)map_page(NULL, at))[va >> (12 + 9 * (level - 1)) & 511];
 		if (!(*leaf & PTE_P))
 			return PPN_NONE;
-		at = to_ppn(NULL, (*leaf & PTE_ADDR) >> PAGE_SHIFT);
+		at = to_ppn((*leaf & PTE_ADDR) >> PAGE_SHIFT);
 	}
 	return at;
 }

@@ -36,9 +36,18 @@ static void *map(void *ctx, mpn_t m)
 	return page[(1000 - m) / 5];
 }
 
-static ppn_t to_ppn(void *ctx, mpn_t m)
+static ppn_t to_ppn(mpn_t m)
 {
 	return m <= 1000 && m > 1000 - 5 * PAGES && m % 5 == 0 ? (1000 - m) / 5 : PPN_NONE;
+}
+
+static const u32 *index_of(void *ctx, mpn_t m)
+{
+	static u32 index[BIT(PV_INDEX_SHIFT)];
+
+	for (mpn_t i = 0; i < BIT(PV_INDEX_SHIFT); i++)
+		index[i] = (u32)(to_ppn(i) + 1); // PPN_NONE is the last number
+	return m < BIT(PV_INDEX_SHIFT) ? index : NULL;
 }
 
 static mpn_t to_mpn(void *ctx, ppn_t ppn)
@@ -69,16 +78,16 @@ static bool window[PAGES];
 
 static void plain(void *ctx, mpn_t m)
 {
-	window[to_ppn(NULL, m)] = true;
+	window[to_ppn(m)] = true;
 }
 
 static void claimed(void *ctx, mpn_t m)
 {
-	window[to_ppn(NULL, m)] = false;
+	window[to_ppn(m)] = false;
 }
 
 static const struct pv_ports ports = {.map = map,
-				      .ppn = to_ppn,
+				      .index = index_of,
 				      .mpn = to_mpn,
 				      .root_changed = root_changed,
 				      .root_gone = root_gone,
@@ -329,7 +338,7 @@ static void reach(ppn_t table, unsigned level)
 {
 	for (unsigned slot = 0; slot < 512; slot++) {
 		u64 e = page[table][slot];
-		ppn_t p = to_ppn(NULL, (e & PTE_ADDR) >> PAGE_SHIFT);
+		ppn_t p = to_ppn((e & PTE_ADDR) >> PAGE_SHIFT);
 
 		if (!(e & PTE_P))
 			continue;

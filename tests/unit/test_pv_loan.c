@@ -112,6 +112,29 @@ static void test_row_of_stores(void **state)
 	assert_true(!lent() || m.guest.loan.row >= 3);
 }
 
+// The copy is all of the table each time, whatever it was of the last one; nothing that it had then is left.
+static void test_lent_again(void **state)
+{
+	for (unsigned round = 0; round < 20; round++) {
+		unsigned full = round * 37 % 500, emptied = (round - 1) * 37 % 500;
+
+		store(full, m_entry(&m, M_DATA, M_RO | PTE_U), 0);
+		if (round)
+			store(emptied, 0, 0);
+		for (unsigned i = 0; i < 3 && !lent(); i++)
+			store(511, 0, 0);
+		assert_true(lent());
+		for (unsigned i = 0; i < 512; i++)
+			IS(copy[i] & ~PTE_D, entries()[i] & ~PTE_D);
+		copy[(full + 256) % 512] = m_entry(&m, M_DATA + 1, M_RO | PTE_U);
+		back(true);
+		IS(entries()[(full + 256) % 512], m_entry(&m, M_DATA + 1, M_RO | PTE_U));
+		store((full + 256) % 512, 0, 1);
+		if (lent())
+			back(false);
+	}
+}
+
 static void test_row_ends(void **state)
 {
 	store(0, 0, 0);
@@ -295,6 +318,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_row_of_stores, lend_start),
+		cmocka_unit_test_setup(test_lent_again, lend_start),
 		cmocka_unit_test_setup(test_row_ends, lend_start),
 		cmocka_unit_test_setup(test_row_of_updates, lend_start),
 		cmocka_unit_test_setup(test_mapped_elsewhere, lend_start),
