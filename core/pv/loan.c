@@ -7,7 +7,9 @@
 #define SLOTS 512u
 #define GROUP 8u
 #define ROW 3   // stores, then it is lent: a page copied on write has two
-#define WORTH 3 // stores: a loan costs about as much as a crossing
+#define WORTH 2 // stores after that: a loan costs a crossing
+#define OFTEN 2
+#define OFTEN_MOST 3
 
 void pv_loan_init(struct pv_loan *l, mpn_t copy, u64 *now, u64 *before)
 {
@@ -19,7 +21,8 @@ void pv_loan_init(struct pv_loan *l, mpn_t copy, u64 *now, u64 *before)
 			      .map = MPN_NONE,
 			      .last = MPN_NONE,
 			      .updated = MPN_NONE,
-			      .wanted = {MPN_NONE, MPN_NONE}};
+			      .wanted = MPN_NONE,
+			      .start = PV_LOAN_STARTS};
 }
 
 static u64 *entries(struct pv_vcpu *v, mpn_t mpn)
@@ -83,17 +86,34 @@ static bool mapped_once(struct pv_vcpu *v, mpn_t table, u64 va)
 	       pv_tables_writable(v, va) && pv_other_uses(&v->guest->frames, table) == 1;
 }
 
-static void in_row(struct pv_vcpu *v, mpn_t table, u64 va, unsigned kind, u64 returns)
+// The row has ended.
+static void learn(struct pv_loan *l, bool worth)
+{
+	u8 *often = &l->often[l->start % PV_LOAN_STARTS];
+
+	if (l->start == PV_LOAN_STARTS)
+		return;
+	l->start = PV_LOAN_STARTS;
+	if (worth)
+		*often = (u8)MIN(*often + 1, OFTEN_MOST);
+	else if (*often)
+		--*often;
+}
+
+// start: of a row of updates like this, if it is the first; PV_LOAN_STARTS: not known to be of use.
+static void in_row(struct pv_vcpu *v, mpn_t table, u64 va, unsigned start, bool wanted, u64 returns)
 {
 	struct pv_loan *l = &v->guest->loan;
 
 	l->row = table == l->last && returns == l->returns ? l->row + 1 : 1;
 	l->last = table;
 	l->returns = returns;
-	if ((l->row < ROW && table != l->wanted[kind]) || !pv_is_type(&v->guest->frames, table, PV_L1) || !mapped_once(v, table, va))
-		return;
-	l->kind = kind;
-	lend(v, table);
+	if (l->row == 1) {
+		learn(l, false);
+		l->start = start;
+	}
+	if ((l->row >= ROW || wanted) && pv_is_type(&v->guest->frames, table, PV_L1) && mapped_once(v, table, va))
+		lend(v, table);
 }
 
 void pv_loan_stored(struct pv_vcpu *v, u64 va, u64 returns)
@@ -106,7 +126,7 @@ void pv_loan_stored(struct pv_vcpu *v, u64 va, u64 returns)
 	if (!l->before || !pv_leaf(v, va, &table, &slot, &entry) || !(entry & PTE_P))
 		return;
 	l->base = va - (pv_page_in(&v->guest->frames, mpn_of(entry)) << PAGE_SHIFT) - (va & PAGE_MASK);
-	in_row(v, mpn_of(entry), va, PV_LOAN_STORES, returns);
+	in_row(v, mpn_of(entry), va, PV_LOAN_STARTS, mpn_of(entry) == l->wanted, returns);
 }
 
 // Where its kernel has the table, only its stores tell: kernels have all of their pages in a row.
@@ -115,12 +135,14 @@ void pv_loan_called(struct pv_vcpu *v, unsigned nr, u64 returns)
 	struct pv_loan *l = &v->guest->loan;
 	struct pv_frames *f = &v->guest->frames;
 	mpn_t table = l->updated;
+	unsigned start = (l->updated_to & (PTE_P | PTE_W)) == PTE_P ? l->updated_slot % PV_LOAN_STARTS : PV_LOAN_STARTS;
+	bool wanted = start < PV_LOAN_STARTS && l->often[start] >= OFTEN;
 
 	l->updated = MPN_NONE;
 	if (nr != __HYPERVISOR_mmu_update || table == MPN_NONE)
 		l->last = MPN_NONE;
 	else if (l->before && l->base)
-		in_row(v, table, l->base + (pv_page_in(f, table) << PAGE_SHIFT), PV_LOAN_UPDATES, returns);
+		in_row(v, table, l->base + (pv_page_in(f, table) << PAGE_SHIFT), start, wanted, returns);
 }
 
 // The budget is for what must not keep others waiting; this is a table's worth of entries, each of which can let go another's.
@@ -167,9 +189,11 @@ bool pv_loan_return(struct pv_vcpu *v)
 			if (now[i] != (was ? l->before[g * GROUP + i] : 0))
 				changed += give_back(v, table, g * GROUP + i, now[i]);
 	}
-	if (changed >= WORTH)
-		l->wanted[l->kind] = table;
-	else if (l->wanted[l->kind] == table)
-		l->wanted[l->kind] = MPN_NONE;
+	if (l->start < PV_LOAN_STARTS)
+		learn(l, changed >= WORTH);
+	else if (changed >= WORTH)
+		l->wanted = table;
+	else if (l->wanted == table)
+		l->wanted = MPN_NONE;
 	return changed;
 }

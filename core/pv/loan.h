@@ -14,6 +14,8 @@
 
 struct pv_vcpu;
 
+#define PV_LOAN_STARTS 16u
+
 struct pv_loan {
 	mpn_t copy;        // the hypervisor's frame that the guest writes, at `now`
 	u64 *now, *before; // before: what it was when it was lent, where `groups` says so; NULL: no loans
@@ -26,9 +28,14 @@ struct pv_loan {
 	unsigned row; // how many there were of it without another hypercall or a return to user mode between
 	u64 base;     // where its kernel has page 0, if it has all pages in a row; by its last store, 0: not known
 	u64 returns;  // to user mode, as the caller counts them, when that was
-	mpn_t updated; // table that the hypercall in progress has updated
-	enum { PV_LOAN_STORES, PV_LOAN_UPDATES, PV_LOAN_KINDS } kind; // why it is lent
-	mpn_t wanted[PV_LOAN_KINDS]; // table whose last loan was worth it
+	mpn_t updated; // table that the hypercall in progress has updated, at which slot, to what
+	unsigned updated_slot;
+	u64 updated_to;
+	// Whether to lend with the first already. Of stores: the table whose last loan was worth it. Of updates that map a page read-only, as kernels
+	// map files: by where in PV_LOAN_STARTS slots such rows began, how many of the last were worth it; 2 to 3 are enough.
+	mpn_t wanted;
+	u8 often[PV_LOAN_STARTS];
+	unsigned start; // of the present row of such updates; PV_LOAN_STARTS: it is not one
 };
 
 void pv_loan_init(struct pv_loan *l, mpn_t copy, u64 *now, u64 *before);

@@ -84,6 +84,8 @@ static s64 update_one(struct pv_vcpu *v, const struct mmu_update *u)
 	mpn_t mpn = u->ptr >> PAGE_SHIFT;
 
 	v->guest->loan.updated = mpn;
+	v->guest->loan.updated_slot = (u->ptr & PAGE_MASK) / 8;
+	v->guest->loan.updated_to = u->val;
 	switch (u->ptr & PTR_COMMAND) {
 	case MMU_NORMAL_PT_UPDATE:
 	case MMU_PT_UPDATE_PRESERVE_AD:

@@ -167,6 +167,38 @@ static void test_row_of_updates(void **state)
 	IS(entries()[9], 0);
 }
 
+// Rows of updates that map read-only and begin at one of 16 places: where they were worth it they are lent from the first on, at others not.
+static void test_where_rows_begin(void **state)
+{
+	u64 page = m_entry(&m, M_DATA, M_RO | PTE_U), returns = 1;
+
+	store(0, 0, 0);
+	for (unsigned round = 0; round < 6; round++, returns++) {
+		for (unsigned i = 0; i < 5 && !lent(); i++)
+			IS(update(32 + i, page, returns), 0);
+		assert_true(lent());
+		IS(m.guest.loan.row, round < 2 ? 3 : 1);
+		for (unsigned i = 10; i < 15; i++)
+			copy[32 + i] = page;
+		back(true);
+		returns++;
+		IS(update(40, page, returns), 0); // another place
+		assert_false(lent());
+		returns++;
+		IS(update(16, m_entry(&m, M_DATA, M_RW | PTE_U), returns), 0); // a page of its own, at such a place
+		assert_false(lent());
+		for (unsigned i = 0; i < 64; i++)
+			IS(update(i, 0, ++returns), 0);
+	}
+	for (unsigned round = 0; round < 2; round++) {
+		IS(update(48, page, ++returns), 0);
+		assert_true(lent());
+		back(false);
+	}
+	IS(update(48, page, ++returns), 0); // not worth it any more
+	assert_false(lent());
+}
+
 // Two mappings: one would show what the table was. None: nothing to lend by.
 static void test_mapped_elsewhere(void **state)
 {
@@ -321,6 +353,7 @@ int main(void)
 		cmocka_unit_test_setup(test_lent_again, lend_start),
 		cmocka_unit_test_setup(test_row_ends, lend_start),
 		cmocka_unit_test_setup(test_row_of_updates, lend_start),
+		cmocka_unit_test_setup(test_where_rows_begin, lend_start),
 		cmocka_unit_test_setup(test_mapped_elsewhere, lend_start),
 		cmocka_unit_test_setup(test_only_leaves, lend_start),
 		cmocka_unit_test_setup(test_kernel_table, lend_start),
