@@ -57,6 +57,17 @@ console_type 'halt'
 console_end 30
 equal "grub: halts" $? 0
 
+# One that comes later: its kernel, unpacked, goes over the control channel.
+console_start "$WORK/late.log" "$B/trapeze" run --control "$WORK/late.socket" --timeout 200 "$WORK/grub.cfg"
+console_wait 'grub> ' 60
+"$B/trapeze" create --control "$WORK/late.socket" "$(vm_file late bench bench_rows=null-call)" >"$WORK/late.create" 2>&1
+equal "late: created" $? 0
+if console_wait 'BENCH-DONE' 100; then ok "late: runs"; else not_ok "late: runs" "see $WORK/late.log"; fi
+if console_wait 'System halted' 20; then ok "late: ends"; else not_ok "late: ends" "see $WORK/late.log"; fi
+console_type 'halt'
+console_end 30
+equal "late: exit status" $? 0
+
 # Two kinds side by side, one of each well and one of each not.
 want=$("$B/guests/tz" gen 33554432 | sha256sum | cut -d' ' -f1)
 log=$WORK/kinds.log
