@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-// Start, notes and entries of the paravirtual test kernel. What comes to it, an exception, a program's system call, an event or the failsafe
+// Start, notes and entries of the paravirtual test kernels. What comes to it, an exception, a program's system call, an event or the failsafe
 // callback, is made one frame (struct frame in pv.h) for handle() in kernel.c.
 #define IRET 23
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What the parts of the paravirtual test kernel share.
+// What a paravirtual test kernel has from the harness. Each is a folder beside it, with its `cases`.
 #ifndef TESTS_PV_H
 #define TESTS_PV_H
 
@@ -33,7 +33,7 @@ extern struct frame got;         // what came last, other than events
 extern volatile unsigned events; // that came
 extern unsigned nmis;            // that came while they are counted; else they are exceptions like others
 extern bool count_nmis;
-extern bool keep_pending;        // the event handler leaves all as it is
+extern bool keep_pending; // the event handler leaves all as it is
 extern const u8 stubs[], user_syscall[], user_sysenter[];
 extern const u8 user_in[], user_out[]; // of port 0x61, then #UD
 void on_syscall(void), on_event(void), on_failsafe(void);
@@ -56,32 +56,58 @@ static inline s64 hypercall(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
 
 // kernel.c
 void print(const char *s);
-bool check(bool good, const char *what, u64 detail); // prints what is wrong
+bool check(bool good, const char *what, u64 detail);            // prints what is wrong
+unsigned run_user(const void *rip, u64 rflags, unsigned flags); // as attempt()
+struct iret_context user_context(const void *rip, u64 rflags, unsigned flags);
+void enter_user(u64 context); // for attempt(): iret
+struct shared_info *shared(void);
+#define IN_SYSCALL VGCF_in_syscall  // of a frame: SYSRET may do
+extern struct trap_info traps[257]; // as given to set_trap_table
+
+// memory.c
 u64 mfn_of(const void *p); // of an address in the image
 u64 *page(unsigned n);     // n-th of PAGES, zeroed, mapped writable
 #define PAGES 48
-s64 remap(const void *p, u64 flags); // of the image: 0 unmaps
+s64 map_at(const void *p, u64 entry);
+s64 remap(const void *p, u64 flags); // of the image, where it is: 0 unmaps
+u64 leaf(const void *p, u64 flags);  // an entry for it
 s64 store(u64 mfn, unsigned slot, u64 value);
 s64 ext(unsigned cmd, u64 arg1, u64 arg2);
-u64 *table_of(u64 va, unsigned level);                          // that maps va now, as the kernel sees it (read-only)
-unsigned run_user(const void *rip, u64 rflags, unsigned flags); // as attempt()
-struct iret_context user_context(const void *rip, u64 rflags, unsigned flags);
-struct shared_info *shared(void);
-u64 leaf(const void *p, u64 flags); // an entry for it
-extern struct trap_info traps[257]; // as given to set_trap_table
+u64 *table_of(u64 va, unsigned level); // that maps va now, as the kernel sees it (read-only)
+s64 pin(void *p, unsigned level);      // a page as a table of that level; its contents are in place already
+s64 unpin(void *p);
+bool is_own(u64 mfn);
+void poke(u64 at), peek(u64 at); // for attempt()
+#define NOT_OURS 10
+extern const u64 not_ours[NOT_OURS];
+#define UNCANONICAL 0x0000800000000000ull
+
+// events.c
+u32 bind_ipi(void);
+s64 port_op(unsigned cmd, u32 port);
+
+// grants.c
+extern struct grant_entry_v1 *grant_table;
+s64 grant(unsigned cmd, void *op);
+bool set_up_grants(void);
+void offer(unsigned ref, const void *p, unsigned flags);
+s16 grant_map(unsigned ref, u64 at, unsigned flags, u32 *handle);
+s16 grant_unmap(u32 handle, u64 host, u64 bus);
+
+// segments.c: for attempt()
+void load_fs(u64 selector), far_call(u64 selector), int_at(u64 code);
+void read_msr(u64 msr), write_msr(u64 msr);
+extern u64 msr_value;
 
 #define KERNEL_RO (PTE_P | PTE_A | PTE_D)
 #define KERNEL_RW (KERNEL_RO | PTE_W)
 #define TABLE (PTE_P | PTE_W | PTE_A | PTE_D)
-
-// memory.c
-void push_in_table(void), call_in_table(void), bad_row(void);
 
 struct pv_case {
 	const char *name;
 	void (*run)(void);
 	bool fatal; // may end the VM: only when asked for by name
 };
-extern const struct pv_case call_cases[], memory_cases[], event_cases[], entry_cases[], grant_cases[], fatal_cases[];
+extern const struct pv_case cases[]; // of the folder
 
 #endif

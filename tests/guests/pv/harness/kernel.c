@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// A paravirtual kernel that tries each group of hypercalls, and what is known to have broken Xen. Command line: `case=NAME` one
-// case; nothing: all that leave the VM alive. Prints `case NAME` before and `ok NAME`, or `bad NAME: ...` and `failed NAME`, after
+// What every paravirtual test kernel is built of: start, handlers, and the loop over the cases of its folder. Command line: `case=NAME`
+// one case; nothing: all that leave the VM alive. Prints `case NAME` before and `ok NAME`, or `bad NAME: ...` and `failed NAME`, after
 // each, and powers off; with `crash` as its reason if any was bad.
-#include "tests/guests/pv/pv.h"
+#include "tests/guests/pv/harness/pv.h"
 
 struct frame got;
 volatile unsigned events;
@@ -11,7 +11,6 @@ unsigned nmis;
 bool count_nmis;
 extern u64 attempt_rsp;
 extern const u8 attempt_failed[];
-static u64 pages[PAGES][512] __attribute__((aligned(4096)));
 static u64 shared_page[512] __attribute__((aligned(4096)));
 static u8 user_stack[4096] __attribute__((aligned(4096)));
 static const char *running;
@@ -103,61 +102,6 @@ void handle(struct frame *f)
 	f->rflags = 2;
 }
 
-// ---- memory
-
-u64 mfn_of(const void *p)
-{
-	return ((u64 *)start_info->mfn_list)[(u64)p >> PAGE_SHIFT];
-}
-
-u64 leaf(const void *p, u64 flags)
-{
-	return mfn_of(p) << PAGE_SHIFT | flags;
-}
-
-s64 remap(const void *p, u64 flags)
-{
-	return CALL(update_va_mapping, (u64)p & ~PAGE_MASK, flags ? leaf(p, flags) : 0, UVMF_INVLPG | UVMF_LOCAL);
-}
-
-u64 *page(unsigned n)
-{
-	if (remap(pages[n], KERNEL_RW))
-		check(false, "a page is still in use", n);
-	else
-		memset(pages[n], 0, PAGE_SIZE);
-	return pages[n];
-}
-
-s64 store(u64 mfn, unsigned slot, u64 value)
-{
-	struct mmu_update u = {mfn << PAGE_SHIFT | slot * 8u, value};
-
-	return CALL(mmu_update, &u, 1, 0, DOMID_SELF);
-}
-
-s64 ext(unsigned cmd, u64 arg1, u64 arg2)
-{
-	struct mmuext_op op = {.cmd = cmd};
-
-	op.arg1.mfn = arg1;
-	memcpy(&op.arg2, &arg2, sizeof(arg2));
-	return CALL(mmuext_op, &op, 1, 0, DOMID_SELF);
-}
-
-// The first tables are mapped, and frames of the image are by their page.
-u64 *table_of(u64 va, unsigned level)
-{
-	u64 *t = (u64 *)start_info->pt_base;
-
-	for (unsigned l = 4; l > level; l--) {
-		u64 frame = (t[va >> (12 + 9 * (l - 1)) & 511] & PTE_ADDR) >> PAGE_SHIFT;
-
-		t = (u64 *)(((u64 *)MACH2PHYS_VIRT_START)[frame] << PAGE_SHIFT);
-	}
-	return t;
-}
-
 // ---- programs
 
 struct iret_context user_context(const void *rip, u64 rflags, unsigned flags)
@@ -170,7 +114,7 @@ struct iret_context user_context(const void *rip, u64 rflags, unsigned flags)
 				     .flags = flags};
 }
 
-static void enter_user(u64 context)
+void enter_user(u64 context)
 {
 	iret((struct iret_context *)context);
 }
@@ -222,19 +166,15 @@ static void run_case(const struct pv_case *c)
 	print("\n");
 }
 
-static const struct pv_case *const lists[] = {call_cases,  memory_cases, event_cases,
-					      entry_cases, grant_cases,  fatal_cases};
-
 void kernel_main(void)
 {
 	const char *only = (const char *)start_info->cmd_line;
 
 	set_up();
 	only = strncmp(only, "case=", 5) ? NULL : only + 5;
-	for (unsigned l = 0; l < ARRAY_SIZE(lists); l++)
-		for (const struct pv_case *c = lists[l]; c->name; c++)
-			if (only ? !strcmp(c->name, only) : !c->fatal)
-				run_case(c);
+	for (const struct pv_case *c = cases; c->name; c++)
+		if (only ? !strcmp(c->name, only) : !c->fatal)
+			run_case(c);
 	print("end\n");
 	power_off(bad ? SHUTDOWN_crash : SHUTDOWN_poweroff);
 }
