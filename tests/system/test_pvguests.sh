@@ -34,8 +34,9 @@ pv_vm victim victim case=victim
 run "$log" 120
 sound cases "$log" 0
 for folder in "${folders[@]}"; do
+	[ -n "$(names "$folder" '[a-z]*')" ] || not_ok "$folder has cases" "none found"
 	for name in $(names "$folder" false); do
-		if grep -aq "^$folder| ok $name" "$log"; then ok "$name"; else
+		if grep -aqx "$folder| ok $name" <(tr -d '\r' <"$log"); then ok "$name"; else
 			not_ok "$name" "$(grep -a "^$folder| bad $name" "$log" | head -n 1) see $log"; fi
 	done
 	if grep -aq "^$folder| end" "$log"; then ok "$folder came to its end"; else not_ok "$folder came to its end" "see $log"; fi

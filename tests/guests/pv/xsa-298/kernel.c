@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// XSA-298: the hypervisor emulated far calls of programs and did not look at the limit of the local descriptor table: with no table at all,
-// which was one at address 0, a program that could write there made its own gates into the kernel. Here there are descriptors at address
-// 0 and none in the table, fewer in the table than in its page, and gates: loads and far calls of what is not there must fault.
+// XSA-298: far calls of 32-bit guests' programs were emulated without a look at the limit of the local descriptor table: with no table at
+// all, which was one at address 0, a program that could write there made its own gates into its kernel. Here there are descriptors at
+// address 0 and none in the table, fewer in the table than in its page, and gates: to load and to call what is not there must fault.
 #include "tests/guests/pv/harness/pv.h"
 
 #define DATA3 0x00cff2000000ffff // of programs
@@ -56,7 +56,7 @@ static void check_limit(unsigned entries)
 
 static void test_limit(void)
 {
-	static const unsigned entries[] = {0, 1, 2, 5, DESCRIPTORS, 512};
+	static const unsigned entries[] = {0, 1, 2, 5, DESCRIPTORS, 512, DESCRIPTORS, 5, 2, 0};
 	u64 *ldt = page(1);
 
 	write_programs((u8 *)page(2));
@@ -72,7 +72,7 @@ static void test_limit(void)
 	check(!ext(MMUEXT_SET_LDT, 0, 0) && !map_at(NULL, 0) && !remap(ldt, KERNEL_RW), "none again", 0);
 }
 
-// A gate into the kernel, and one page of descriptors that has it: not even the others in it are there.
+// Gates and system descriptors in a page that was filled before it became the table's: each of them is not there.
 static void test_gates(void)
 {
 	static const u64 wrong[] = {0x00cf8c000008ffff, 0x0000ee0000100000, 0x0000890000000067, 0x0000820000000fff,
