@@ -20,6 +20,8 @@ static void test_va_mapping(void)
 		check(CALL(update_va_mapping, not_ours[i], rw, 0) < 0, "an address that is not the guest's",
 		      not_ours[i]);
 	check(CALL(update_va_mapping, 0x6000000000, rw, 0) < 0, "no table", 0);
+	for (unsigned bit = 48; bit < 64; bit++) // the same entries, if nobody looks
+		check(CALL(update_va_mapping, (u64)at | 1ull << bit, 0, 0) < 0, "an address that is none", bit);
 	for (u64 mfn = 0; mfn < 64; mfn++)
 		check(is_own(mfn) || map_at(at, mfn << PAGE_SHIFT | KERNEL_RO) < 0, "a frame of others", mfn);
 	for (unsigned bit = 36; bit < 52; bit++)
