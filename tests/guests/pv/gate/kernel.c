@@ -20,7 +20,13 @@ static void test_slots(void)
 	check(attempt(peek, 0x100000) == 0, "own memory", 0);
 }
 
-// Kernel stacks in the gate, for what a program does next.
+// A page fault with the stack there.
+static void fault_on(u64 rsp)
+{
+	__asm__ volatile("mov %0, %%rsp; mov 0x6000000000, %%rax" : : "r"(rsp));
+}
+
+// Kernel stacks in the gate, for what a program or the kernel does next.
 static void gate_stacks(void)
 {
 	static const u64 at[] = {GATE_STACK, GATE_IST, GATE_VCPU, GATE_TRUST, GATE_TSS, GATE_PV_INFO, GATE_GDT};
@@ -30,6 +36,7 @@ static void gate_stacks(void)
 			(void)CALL(stack_switch, 0, at[i] + offset);
 			(void)run_user(user_syscall, RFL_IF, 0);
 			(void)run_user((void *)0x6000000000, RFL_IF, 0);
+			(void)attempt(fault_on, at[i] + offset);
 		}
 }
 

@@ -18,6 +18,15 @@ static void test_segment_bases(void)
 	check(was == there[0], "FS has no effect", was);
 	check(!CALL(set_segment_base, SEGBASE_GS_USER, there), "program's", 0);
 	check(!attempt(read_msr, 0xc0000102) && msr_value == (u64)there, "program's, by MSR", msr_value);
+	for (unsigned rpl = 0; rpl < 4; rpl++) { // none, but for its RPL
+		check(!CALL(set_segment_base, SEGBASE_GS_USER, there), "program's again", rpl);
+		check(!CALL(set_segment_base, SEGBASE_GS_USER_SEL, rpl), "a null selector", rpl);
+		check(!attempt(read_msr, 0xc0000102) && !msr_value, "program's base is 0", msr_value);
+		__asm__ volatile("mov %%gs:0, %0" : "=r"(was));
+		check(was == there[0], "kernel's stays", was);
+	}
+	for (unsigned which = SEGBASE_FS; which <= SEGBASE_GS_KERNEL; which++)
+		check(CALL(set_segment_base, which, 1ull << 63) < 0, "an address that is none", which);
 	for (unsigned which = SEGBASE_FS; which <= SEGBASE_GS_KERNEL; which++)
 		check(!CALL(set_segment_base, which, 0), "none", which);
 }
