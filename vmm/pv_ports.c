@@ -58,9 +58,12 @@ static void lent(void *ctx, mpn_t table, mpn_t copy)
 	pv_window_lend(ctx, table, copy);
 }
 
-// The machine has filtered copies: whatever a page says is fit.
+// The machine has filtered copies; as under Xen a page with others in it is refused.
 static bool descriptors(void *ctx, const u64 *entries)
 {
+	for (unsigned i = 0; i < PAGE_SIZE / sizeof(*entries); i++)
+		if (!pv_descriptor_ok(entries[i]))
+			return false;
 	return true;
 }
 

@@ -218,6 +218,7 @@ bool pv_work_left(struct pv_vcpu *v); // before each piece of a call; false: PV_
 void pv_charge(struct pv_vcpu *v, unsigned work); // for what a piece does besides looking at entries
 s64 pv_shut_down(struct pv_vcpu *v, u32 reason);
 s64 pv_watchdog(struct pv_vcpu *v, u64 arg);
+bool pv_descriptor_ok(u64 raw); // may the guest have it in its tables?
 s64 pv_load_ldt(struct pv_vcpu *v, u64 base, u64 entries);
 
 #endif

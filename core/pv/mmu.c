@@ -301,7 +301,7 @@ s64 pv_mmuext_op(struct pv_vcpu *v, const u64 *a)
 
 // The machine gets filtered copies, so what is refused here is what Xen refuses: system descriptors, and gates, which have no use.
 // Type 0 is harmless: the upper half of one that has two.
-static bool descriptor_ok(u64 raw)
+bool pv_descriptor_ok(u64 raw)
 {
 	return !(raw & DESCRIPTOR_P) || (raw & DESCRIPTOR_S) || !(raw & DESCRIPTOR_TYPE);
 }
@@ -395,7 +395,7 @@ s64 pv_update_descriptor(struct pv_vcpu *v, const u64 *a)
 	mpn_t mpn = a[0] >> PAGE_SHIFT;
 	enum status st;
 
-	if ((a[0] & 7) || !descriptor_ok(a[1]))
+	if ((a[0] & 7) || !pv_descriptor_ok(a[1]))
 		return -XEN_EINVAL;
 	st = pv_get_type(f, mpn, PV_DESCRIPTORS);
 	if (st == ST_OK) {
