@@ -156,6 +156,7 @@ struct gate_trust {
 	// to (0: cross), and whether events are masked then.
 	u64 pv_info, pv_syscall, pv_syscall_masks, pv_page_fault, pv_page_fault_masks;
 	u64 cr3_mask; // bits of vcpu_page.cr3_request that are compared with cr3_map: with PCIDs not the low 12 and not bit 63
+	u64 pv_ports; // not 0: the kernel may use IN and OUT
 	u64 pv_lent_table, pv_reserved; // frame number of the table that is lent, ~0: none; address bits that the machine has not
 	struct {
 		u64 kernel, user, root; // frame numbers of a paravirtual guest's level-4 tables (user 0: none), and what the gate may load for them; root 0: empty

@@ -109,7 +109,7 @@ extern const struct emul_ports vmm_pv_emul_ports;
 bool pv_emulate_privileged(struct vcpu *v); // #GP came
 bool pv_emulate_store(struct vcpu *v, u64 va); // to a page table
 bool pv_emulate_cpuid(struct vcpu *v); // #UD came; programs, too
-bool pv_emulate_user_port(struct vcpu *v); // #GP came of a program
+bool pv_emulate_user_io(struct vcpu *v); // #GP came of a program
 u8 pv_port_in(struct vcpu *v, u16 port);
 void pv_port_out(struct vcpu *v, u16 port, u8 value);
 bool pv_emulate_int(struct vcpu *v);   // #GP by the machine's descriptor table came; programs, too

@@ -8,6 +8,15 @@
 #include "core/x86/plain_store.h"
 #include "machine/irq/time.h"
 
+static bool ports_allowed(struct pv_vcpu *v, const struct insn *in)
+{
+	bool by_number = (in->d.opcode & 0xfc) == 0xe4;
+	const ZydisDecodedOperand *o = &in->op[in->d.mnemonic == ZYDIS_MNEMONIC_IN];
+	unsigned bytes = !(in->d.opcode & 1) ? 1 : in->d.operand_width == 16 ? 2 : 4;
+
+	return pv_port_allowed(v, by_number ? (u16)o->imm.value.u : (u16)v->cpu->gpr[R_RDX], bytes);
+}
+
 // A kernel's instruction that ring 1 may not execute and the interface lets it: what follows is the emulator's.
 static bool is_privileged(struct pv_vcpu *v)
 {
@@ -28,8 +37,10 @@ static bool is_privileged(struct pv_vcpu *v)
 	case ZYDIS_MNEMONIC_OUTSB:
 	case ZYDIS_MNEMONIC_OUTSW:
 	case ZYDIS_MNEMONIC_OUTSD:
+		return ports_allowed(v, &in);
 	case ZYDIS_MNEMONIC_CLI:
 	case ZYDIS_MNEMONIC_STI:
+		return pv_iopl_allows(v);
 	case ZYDIS_MNEMONIC_HLT:
 	case ZYDIS_MNEMONIC_CLTS:
 	case ZYDIS_MNEMONIC_INVD:
@@ -111,6 +122,8 @@ static bool port_byte(struct vcpu *v, bool in, u16 port, unsigned length)
 {
 	u64 *rax = &v->cpu.gpr[R_RAX];
 
+	if (!pv_port_allowed(&v->vm->pv->vcpu, port, 1))
+		return false;
 	if (in)
 		*rax = (*rax & ~0xffull) | pv_port_in(v, port);
 	else
@@ -119,8 +132,8 @@ static bool port_byte(struct vcpu *v, bool in, u16 port, unsigned length)
 	return true;
 }
 
-// IN and OUT of a program that its kernel has given the ports. There is no device: what is written has no effect, what is read is ones.
-bool pv_emulate_user_port(struct vcpu *v)
+// CLI, STI, IN and OUT of a program that its kernel allows them. There is no device: what is written has no effect, what is read is ones.
+bool pv_emulate_user_io(struct vcpu *v)
 {
 	struct pv_vcpu *pv = &v->vm->pv->vcpu;
 	const struct x86_segment *cs = &v->cpu.seg[SEG_CS];
@@ -135,11 +148,15 @@ bool pv_emulate_user_port(struct vcpu *v)
 		n--;
 	if (b[0] == 0x66)
 		at = 1;
+	if ((b[at] & 0xfe) == 0xfa && pv_iopl_allows(pv)) { // as under Xen, to no effect
+		v->cpu.rip += at + 1;
+		return true;
+	}
 	if ((b[at] & 0xf4) != 0xe4) // E4 to E7, EC to EF
 		return false;
 	bytes = !(b[at] & 1) ? 1 : at ? 2 : 4;
 	port = b[at] & 8 ? (u16)v->cpu.gpr[R_RDX] : b[at + 1];
-	if (!pv_user_port(pv, port, bytes))
+	if (!pv_port_allowed(pv, port, bytes))
 		return false;
 	if (!(b[at] & 2))
 		*rax = bytes == 4 ? 0xffffffff : *rax | (BIT(bytes * 8) - 1);

@@ -82,7 +82,7 @@ static void exception(struct vcpu *v)
 		if (pv_emulate_privileged(v))
 			return;
 	}
-	if (fault.vector == VEC_GP && !pv_kernel_mode(pv) && pv_emulate_user_port(v)) {
+	if (fault.vector == VEC_GP && !pv_kernel_mode(pv) && pv_emulate_user_io(v)) {
 		exit_is(v, EXIT_EMULATE);
 		return;
 	}
@@ -245,10 +245,12 @@ static void refresh_gate(struct vcpu *v)
 		gate_map_info(&v->gate, ptr_mpn(pv->info));
 		t->pv_reserved = pv->guest->frames.reserved;
 	}
-	fast = vmm_knobs.pv_fast && !pv->nmi_masked; // the iret that unmasks it is to come here
+	// The iret that unmasks NMIs is to come here; frames with an I/O privilege level in them are made here.
+	fast = vmm_knobs.pv_fast && !pv->nmi_masked && !(pv->guest->assists & BIT(VMASST_TYPE_architectural_iopl));
 	t->pv_info = fast ? GATE_PV_INFO + ((u64)pv->info & PAGE_MASK) : 0;
 	t->pv_syscall = fast ? pv->syscall.address : 0;
 	t->pv_syscall_masks = pv->syscall.masks;
+	t->pv_ports = pv->iopl > 0;
 	t->pv_page_fault = fast && pv->user_root != pv->root ? pv->trap[VEC_PF].address : 0;
 	t->pv_page_fault_masks = !!(pv->trap[VEC_PF].flags & PV_TRAP_MASKS);
 	v->gate.page->pv_kernel_sp = pv->kernel_sp;

@@ -358,7 +358,7 @@ static s64 vm_assist(struct pv_vcpu *v, const u64 *a)
 	return 0;
 }
 
-// There are no devices: rights to ports may be asked for, and mean that IN reads all ones.
+// There are no devices: rights to ports may be asked for, and mean that IN reads all ones and that CLI and STI are passed over.
 static s64 physdev_op(struct pv_vcpu *v, const u64 *a)
 {
 	struct physdev_set_iopl iopl;
@@ -385,12 +385,19 @@ static s64 physdev_op(struct pv_vcpu *v, const u64 *a)
 	}
 }
 
-bool pv_user_port(struct pv_vcpu *v, u16 port, unsigned bytes)
+bool pv_iopl_allows(const struct pv_vcpu *v)
+{
+	unsigned kernel = v->guest->assists & BIT(VMASST_TYPE_architectural_iopl) ? 0 : 1;
+
+	return (pv_kernel_mode(v) ? kernel : 3) <= v->iopl;
+}
+
+bool pv_port_allowed(struct pv_vcpu *v, u16 port, unsigned bytes)
 {
 	u16 bits = 0;
 	u32 last = port + bytes - 1u;
 
-	if (v->iopl == 3)
+	if (pv_iopl_allows(v))
 		return true;
 	// The second byte of the bitmap is there if a port is in it.
 	return last < v->io_ports && pv_read(v, v->io_bitmap + port / 8, &bits, last / 8 - port / 8 + 1) &&

@@ -71,7 +71,7 @@ struct pv_vcpu {
 	bool in_multicall;
 	u64 given[2];    // what a list of one mmu_update says, if the caller has read it already
 	bool has_given; // for the next hypercall alone
-	u8 iopl;          // PHYSDEVOP_set_iopl: for programs. Its kernel may do what it likes with ports
+	u8 iopl;          // PHYSDEVOP_set_iopl, or by iret with VMASST_TYPE_architectural_iopl; the machine's own is 0
 	u32 io_ports;     // ... set_iobitmap: how many are in it
 	u64 io_bitmap;    // the kernel's address
 	bool left; // by an iret in a multicall: RAX is set
@@ -185,8 +185,11 @@ unsigned pv_guest_audit(struct pv_guest *g, struct pv_count *count, void (*repor
 
 // May the kernel have that in DR0 to 3, 6 or 7? By hypercall or by MOV, which is emulated. (calls.c)
 bool pv_debugreg_allowed(const struct pv_vcpu *v, unsigned n, u64 value) MUST_CHECK;
-// May a program use these ports? (calls.c)
-bool pv_user_port(struct pv_vcpu *v, u16 port, unsigned bytes) MUST_CHECK;
+// May the mode it is in use CLI and STI, and all ports? To the I/O privilege level a kernel is of ring 1; of ring 0 with
+// VMASST_TYPE_architectural_iopl. (calls.c)
+bool pv_iopl_allows(const struct pv_vcpu *v) MUST_CHECK;
+// ... these ports, by level or by the kernel's map of them?
+bool pv_port_allowed(struct pv_vcpu *v, u16 port, unsigned bytes) MUST_CHECK;
 
 // ---- time.c
 void pv_time_publish(struct pv_vcpu *v);     // where the guest has asked for it

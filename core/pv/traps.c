@@ -15,6 +15,7 @@
 #define ATTR_DATA (0x3 | SEG_ATTR_S | SEG_ATTR_P | SEG_ATTR_DB | SEG_ATTR_G)
 #define ATTR_USER (3u << 5)
 #define RPL 3u
+#define IOPL_1 BIT(12) // level 1 in RFLAGS
 #define TRAP_CLEARS (RFL_TF | RFL_RF | RFL_NT | RFL_VM | RFL_AC | RFL_IOPL)
 
 void pv_crash(struct pv_vcpu *v, const char *fmt, ...)
@@ -45,6 +46,11 @@ void pv_enter_kernel(struct pv_vcpu *v)
 	v->cpu->seg[SEG_SS] = (struct x86_segment){.selector = FLAT_KERNEL_SS64 & ~RPL, .attr = ATTR_DATA, .limit = ~0u};
 }
 
+static bool architectural_iopl(const struct pv_vcpu *v)
+{
+	return v->guest->assists & BIT(VMASST_TYPE_architectural_iopl);
+}
+
 struct frame {
 	u64 address;
 	bool masks;
@@ -65,7 +71,8 @@ static bool enter(struct pv_vcpu *v, const struct frame *f)
 		words[n++] = *f->error;
 	words[n++] = c->rip;
 	words[n++] = (kernel ? FLAT_KERNEL_CS64 & ~RPL : c->seg[SEG_CS].selector | RPL) | mask << 32;
-	words[n++] = (c->rflags & ~RFL_IF & ~RFL_IOPL) | (mask ? 0 : RFL_IF);
+	words[n++] = (c->rflags & ~RFL_IF & ~RFL_IOPL) | (mask ? 0 : RFL_IF) |
+		     (architectural_iopl(v) ? v->iopl * IOPL_1 : 0);
 	words[n++] = c->gpr[R_RSP];
 	words[n++] = kernel ? FLAT_KERNEL_SS64 : c->seg[SEG_SS].selector;
 	sp -= n * 8;
@@ -106,7 +113,7 @@ static unsigned table_ring(const struct pv_vcpu *v)
 {
 	if (!pv_kernel_mode(v))
 		return 3;
-	return v->guest->assists >> VMASST_TYPE_architectural_iopl & 1 ? 0 : 1;
+	return architectural_iopl(v) ? 0 : 1;
 }
 
 void pv_interrupt(struct pv_vcpu *v, u8 vector, unsigned bytes)
@@ -325,6 +332,8 @@ s64 pv_iret(struct pv_vcpu *v, const u64 *a)
 		swap_gs(v);
 		load_user_segments(v, (u16)i.cs, (u16)i.ss);
 	}
+	if (architectural_iopl(v))
+		v->iopl = (i.rflags & RFL_IOPL) / IOPL_1;
 	c->rip = i.rip;
 	c->gpr[R_RSP] = i.rsp;
 	c->rflags = (i.rflags & IRET_KEEPS) | RFL_FIXED | RFL_IF;

@@ -54,6 +54,7 @@ CHECK(cr3_map, GT_CR3_MAP);
 CHECK(syscall_cs, GT_SYSCALL_CS);
 CHECK(cr3_exits, GT_CR3_EXITS);
 CHECK(cr3_mask, GT_CR3_MASK);
+CHECK(pv_ports, GT_PV_PORTS);
 CHECK(pv_lent_table, GT_PV_LENT_TABLE);
 CHECK(pv_reserved, GT_PV_RESERVED);
 CHECK(pv_base, GT_PV_BASE);

@@ -51,9 +51,10 @@
 #define GT_PV_PAGE_FAULT 384
 #define GT_PV_PAGE_FAULT_MASKS 392
 #define GT_CR3_MASK 400
-#define GT_PV_LENT_TABLE 408
-#define GT_PV_RESERVED 416
-#define GT_PV_BASE 424
+#define GT_PV_PORTS 408
+#define GT_PV_LENT_TABLE 416
+#define GT_PV_RESERVED 424
+#define GT_PV_BASE 432
 
 // What the gate reads of struct pv_frame (asserted in vmm/pv_window.c), and a value of its type.
 #define PV_FRAME_USES 4

@@ -216,8 +216,6 @@ static void test_events(void **state)
 
 static void test_registers(void **state)
 {
-	struct physdev_set_iobitmap map = {0};
-
 	IS(CALL(&m, fpu_taskswitch, 1), 0);
 	assert_true(m.cpu.cr0 & CR0_TS && m.switched == 1);
 	IS(CALL(&m, fpu_taskswitch, 0), 0);
@@ -238,27 +236,66 @@ static void test_registers(void **state)
 	IS(CALL(&m, vm_assist, VMASST_CMD_enable, 31), -XEN_EINVAL);
 	IS(CALL(&m, vm_assist, VMASST_CMD_enable, 64), -XEN_EINVAL);
 	IS(CALL(&m, vm_assist, 7, VMASST_TYPE_writable_pagetables), -XEN_ENOSYS);
-	IS(CALL(&m, physdev_op, PHYSDEVOP_set_iopl, WITH((struct physdev_set_iopl){2})), 0);
-	assert_false(pv_user_port(&m.vcpu, 0x80, 1));
-	IS(CALL(&m, physdev_op, PHYSDEVOP_set_iopl, WITH((struct physdev_set_iopl){3})), 0);
-	assert_true(pv_user_port(&m.vcpu, 0x80, 1) && pv_user_port(&m.vcpu, 0xffff, 4));
+}
+
+static void set_iopl(unsigned level)
+{
+	IS(CALL(&m, physdev_op, PHYSDEVOP_set_iopl, WITH((struct physdev_set_iopl){level})), 0);
+}
+
+static bool allowed(unsigned mode)
+{
+	bool ports, flag;
+
+	m.cpu.seg[SEG_SS].attr = (m.cpu.seg[SEG_SS].attr & ~(3u << 5)) | mode << 5;
+	flag = pv_iopl_allows(&m.vcpu);
+	ports = pv_port_allowed(&m.vcpu, 0x80, 1) && pv_port_allowed(&m.vcpu, 0xffff, 4);
+	assert_int_equal(flag, ports);
+	m.cpu.seg[SEG_SS].attr &= ~(3u << 5);
+	return ports;
+}
+
+// A kernel is of ring 1, unless it asks for its own; who uses ports and CLI is seen to by the level it has asked for.
+static void test_iopl(void **state)
+{
+	assert_false(allowed(0) || allowed(3)); // from the start
+	for (unsigned level = 0; level < 4; level++) {
+		set_iopl(level);
+		assert_true(allowed(0) == (level >= 1) && allowed(3) == (level == 3));
+	}
+	IS(CALL(&m, vm_assist, VMASST_CMD_enable, VMASST_TYPE_architectural_iopl), 0);
+	for (unsigned level = 0; level < 4; level++) {
+		set_iopl(level);
+		assert_true(allowed(0) && allowed(3) == (level == 3));
+	}
+	IS(CALL(&m, vm_assist, VMASST_CMD_disable, VMASST_TYPE_architectural_iopl), 0);
+	set_iopl(1);
 	IS(CALL(&m, physdev_op, PHYSDEVOP_set_iopl, WITH((struct physdev_set_iopl){4})), -XEN_EINVAL);
 	IS(CALL(&m, physdev_op, PHYSDEVOP_set_iopl, UNMAPPED), -XEN_EFAULT);
+	assert_true(allowed(0) && !allowed(3)); // what was refused changes nothing
+}
+
+static void test_port_map(void **state)
+{
+	struct physdev_set_iobitmap map = {0};
+
 	IS(CALL(&m, physdev_op, PHYSDEVOP_set_iobitmap, WITH((struct physdev_set_iobitmap){.nr_ports = 65536})), 0);
-	IS(CALL(&m, physdev_op, PHYSDEVOP_set_iopl, WITH((struct physdev_set_iopl){0})), 0);
-	assert_false(pv_user_port(&m.vcpu, 0x80, 1)); // by no bitmap
+	assert_false(pv_port_allowed(&m.vcpu, 0x80, 1)); // by no bitmap
 	map.bitmap.p = (void *)m_va(M_DATA);
 	map.nr_ports = 0x90;
 	memset(m_page(&m, M_DATA), 0xff, PAGE_SIZE);
 	((u8 *)m_page(&m, M_DATA))[0x80 / 8] = 0x3c; // ports 0x80, 0x81, 0x86 and 0x87
 	((u8 *)m_page(&m, M_DATA))[0x88 / 8] = 0xfe; // and 0x88
 	IS(CALL(&m, physdev_op, PHYSDEVOP_set_iobitmap, WITH(map)), 0);
-	assert_true(pv_user_port(&m.vcpu, 0x80, 2) && pv_user_port(&m.vcpu, 0x87, 2) && pv_user_port(&m.vcpu, 0x86, 2));
-	assert_false(pv_user_port(&m.vcpu, 0x81, 2) || pv_user_port(&m.vcpu, 0x80, 4) || pv_user_port(&m.vcpu, 0x87, 4));
-	assert_false(pv_user_port(&m.vcpu, 0x7f, 2) || pv_user_port(&m.vcpu, 0x8f, 2) || pv_user_port(&m.vcpu, 0xffff, 4));
+	assert_true(pv_port_allowed(&m.vcpu, 0x80, 2) && pv_port_allowed(&m.vcpu, 0x87, 2) &&
+		    pv_port_allowed(&m.vcpu, 0x86, 2));
+	assert_false(pv_port_allowed(&m.vcpu, 0x81, 2) || pv_port_allowed(&m.vcpu, 0x80, 4) ||
+		     pv_port_allowed(&m.vcpu, 0x87, 4));
+	assert_false(pv_port_allowed(&m.vcpu, 0x7f, 2) || pv_port_allowed(&m.vcpu, 0x8f, 2) ||
+		     pv_port_allowed(&m.vcpu, 0xffff, 4));
 	((u8 *)m_page(&m, M_DATA))[0x88 / 8] = 0;
-	assert_true(pv_user_port(&m.vcpu, 0x8f, 1));
-	assert_false(pv_user_port(&m.vcpu, 0x8f, 2)); // beyond
+	assert_true(pv_port_allowed(&m.vcpu, 0x8f, 1));
+	assert_false(pv_port_allowed(&m.vcpu, 0x8f, 2)); // beyond
 	IS(CALL(&m, physdev_op, PHYSDEVOP_set_iobitmap, WITH((struct physdev_set_iobitmap){.nr_ports = 65537})), -XEN_EINVAL);
 	IS(CALL(&m, physdev_op, PHYSDEVOP_set_iobitmap, UNMAPPED), -XEN_EFAULT);
 	IS(CALL(&m, physdev_op, PHYSDEVOP_pirq_eoi_gmfn_v2, ARGS), -XEN_ENOSYS);
@@ -865,12 +902,34 @@ static void test_table_store(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_version), TEST(test_console), TEST(test_sched), TEST(test_watchdog), TEST(test_shutdown),
-		TEST(test_poll), TEST(test_events), TEST(test_registers), TEST(test_debug_registers),
-		TEST(test_mmu_update), TEST(test_mmu_update_done), TEST(test_update_va), TEST(test_pins),
-		TEST(test_base_pointers), TEST(test_mmuext), TEST(test_gdt), TEST(test_ldt),
-		TEST(test_balloon), TEST(test_exchange), TEST(test_memory_told), TEST(test_vcpu_info),
-		TEST(test_vcpu), TEST(test_timers), TEST(test_multicall), TEST(test_multicall_iret), TEST(test_smallest_pieces),
+		TEST(test_version),
+		TEST(test_console),
+		TEST(test_sched),
+		TEST(test_watchdog),
+		TEST(test_shutdown),
+		TEST(test_poll),
+		TEST(test_events),
+		TEST(test_registers),
+		TEST(test_iopl),
+		TEST(test_port_map),
+		TEST(test_debug_registers),
+		TEST(test_mmu_update),
+		TEST(test_mmu_update_done),
+		TEST(test_update_va),
+		TEST(test_pins),
+		TEST(test_base_pointers),
+		TEST(test_mmuext),
+		TEST(test_gdt),
+		TEST(test_ldt),
+		TEST(test_balloon),
+		TEST(test_exchange),
+		TEST(test_memory_told),
+		TEST(test_vcpu_info),
+		TEST(test_vcpu),
+		TEST(test_timers),
+		TEST(test_multicall),
+		TEST(test_multicall_iret),
+		TEST(test_smallest_pieces),
 		TEST(test_table_store),
 	};
 

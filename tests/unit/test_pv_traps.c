@@ -261,6 +261,35 @@ static void test_iret(void **state)
 	assert_true(m.cpu.seg[SEG_CS].selector == USER_CS && m.cpu.seg[SEG_SS].selector == USER_SS);
 }
 
+// VMASST_TYPE_architectural_iopl: the I/O privilege level comes from the frame of each iret, and is in each frame that is made.
+static void test_iret_iopl(void **state)
+{
+	u64 top = m_va(M_STACK + 1) - 16;
+	struct iret_context k = {
+		.rip = M_BASE + 9, .cs = 0xe030, .rflags = RFL_IOPL | RFL_IF, .rsp = top, .rcx = 1, .r11 = 2};
+	struct x86_fault bp = {.vector = VEC_BP};
+
+	register_traps();
+	IS(iret(&k), 0);
+	assert_int_equal(m.vcpu.iopl, 0); // not asked for
+	IS(CALL(&m, vm_assist, VMASST_CMD_enable, VMASST_TYPE_architectural_iopl), 0);
+	for (u64 level = 4; level-- > 0;) {
+		k.rflags = RFL_IF | level << 12;
+		IS(iret(&k), 0);
+		assert_int_equal(m.vcpu.iopl, level);
+		assert_int_equal(m.cpu.rflags, RFL_FIXED | RFL_IF); // the machine's own
+		m.cpu.rflags |= RFL_IOPL;
+		pv_exception(&m.vcpu, &bp);
+		frame_is((u64[]){1, 2, M_BASE + 9, KERNEL_CS, RFL_FIXED | RFL_IF | level << 12, top, KERNEL_SS}, 7);
+		assert_int_equal(m.cpu.rflags, RFL_FIXED | RFL_IF);
+	}
+	go_to_user_mode(); // its frame says 3
+	assert_int_equal(m.vcpu.iopl, 3);
+	IS(CALL(&m, vm_assist, VMASST_CMD_disable, VMASST_TYPE_architectural_iopl), 0);
+	pv_exception(&m.vcpu, &bp);
+	frame_is((u64[]){0xcc, 0x11, 0x400100, USER_CS, RFL_FIXED | RFL_IF | RFL_AC | RFL_TF, 0x7ffff008, USER_SS}, 7);
+}
+
 static void test_iret_refused(void **state)
 {
 	struct iret_context u = {.cs = USER_CS};
@@ -279,8 +308,9 @@ static void test_iret_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_trap_table), TEST(test_exception_frames), TEST(test_no_way_in), TEST(test_nmi), TEST(test_callbacks),
-		TEST(test_callback_frames), TEST(test_iret), TEST(test_iret_refused),
+		TEST(test_trap_table), TEST(test_exception_frames), TEST(test_no_way_in),
+		TEST(test_nmi),        TEST(test_callbacks),        TEST(test_callback_frames),
+		TEST(test_iret),       TEST(test_iret_iopl),        TEST(test_iret_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

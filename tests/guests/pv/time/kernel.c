@@ -26,8 +26,10 @@ static void test_timer(void)
 static void test_timer_channel(void)
 {
 	struct vcpu_time_info *t = &shared()->vcpu_info[0].time;
+	struct physdev_set_iopl iopl = {1};
 	u64 start, ticks;
 
+	check(!CALL(physdev_op, PHYSDEVOP_set_iopl, &iopl), "level 1", 0);
 	outb(0x61, (inb(0x61) & ~2u) | 1);
 	outb(0x43, 0xb0);
 	outb(0x42, 5966 & 0xff);
