@@ -164,7 +164,7 @@ static void start_registers(struct vm *vm, const struct pv_build *b, const struc
 	struct x86_cpu *c = &vm->vcpu.cpu;
 
 	c->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG;
-	c->cr4 = CR4_PAE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT | (read_cr4() & CR4_FSGSBASE);
+	c->cr4 = CR4_PAE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
 	c->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
 	c->apic_base = 0xfee00000;
 	c->dr[6] = 0xffff0ff0;

@@ -84,6 +84,39 @@ void regs_from_machine(struct vcpu *v, bool is_fault)
 		vcpu_emulate(v);
 }
 
+// RDFSBASE and the like are there or not as a paravirtual kernel wants it, for it and its programs: nothing stands between them and the
+// machine. What runs for other guests' kernels has a use for them.
+static bool base_instructions(const struct vcpu *v)
+{
+	return !v->vm->pv || (read_cr4() & CR4_FSGSBASE);
+}
+
+static void bases_in(struct vcpu *v)
+{
+	struct x86_segment *seg = v->cpu.seg;
+
+	if (likely(base_instructions(v))) {
+		seg[SEG_FS].base = rdfsbase();
+		seg[SEG_GS].base = rdgsbase();
+	} else {
+		seg[SEG_FS].base = rdmsr(MSR_FS_BASE);
+		seg[SEG_GS].base = rdmsr(MSR_GS_BASE);
+	}
+}
+
+static void bases_out(const struct vcpu *v)
+{
+	const struct x86_segment *seg = v->cpu.seg;
+
+	if (likely(base_instructions(v))) {
+		wrfsbase(seg[SEG_FS].base);
+		wrgsbase(seg[SEG_GS].base);
+	} else {
+		wrmsr(MSR_FS_BASE, seg[SEG_FS].base);
+		wrmsr(MSR_GS_BASE, seg[SEG_GS].base);
+	}
+}
+
 void regs_segments_in(struct vcpu *v)
 {
 	struct x86_cpu *c = &v->cpu;
@@ -98,8 +131,7 @@ void regs_segments_in(struct vcpu *v)
 		if (sel != c->seg[order[i]].selector)
 			tables_fill_segment(v, &c->seg[order[i]], sel);
 	}
-	c->seg[SEG_FS].base = rdfsbase();
-	c->seg[SEG_GS].base = rdgsbase();
+	bases_in(v);
 	// The guest can write the page: WRGSBASE must not be handed what it refuses.
 	c->kernel_gs_base = v->vm->pv ? rdmsr(MSR_KERNEL_GS_BASE) : (u64)((s64)(v->gate.page->kernel_gs_base << 16) >> 16);
 }
@@ -124,8 +156,7 @@ void regs_segments_out(struct vcpu *v)
 		if (sel != read_segment(order[i]))
 			write_segment(order[i], loadable(sel));
 	}
-	wrfsbase(c->seg[SEG_FS].base);
-	wrgsbase(c->seg[SEG_GS].base);
+	bases_out(v);
 	if (v->vm->pv) // its gate has SWAPGS
 		wrmsr(MSR_KERNEL_GS_BASE, c->kernel_gs_base);
 	else
@@ -161,8 +192,8 @@ void regs_control_out(struct vcpu *v)
 {
 	const struct x86_cpu *c = &v->cpu;
 	u64 cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_WP | CR0_PG | (c->cr0 & (CR0_MP | CR0_EM | CR0_TS | CR0_AM));
-	u64 mine = read_cr4() & ~(CR4_SMEP | CR4_SMAP | CR4_TSD | CR4_DE | CR4_OSXSAVE | CR4_PGE);
-	u64 cr4 = mine | (c->cr4 & (CR4_SMEP | CR4_SMAP | CR4_TSD | CR4_DE | CR4_OSXSAVE));
+	u64 guests = CR4_SMEP | CR4_SMAP | CR4_TSD | CR4_DE | CR4_OSXSAVE | (v->vm->pv ? CR4_FSGSBASE : 0);
+	u64 cr4 = (read_cr4() & ~(guests | CR4_PGE)) | (c->cr4 & guests);
 
 	if (read_cr0() != cr0)
 		write_cr0(cr0);
