@@ -110,7 +110,7 @@ int pv_event_bind_interdomain(struct pv_events *e, struct evtchn_bind_interdomai
 	struct pv_channel *c, *r = remote ? channel_at(remote, b->remote_port) : NULL;
 
 	if (!remote)
-		return -XEN_ESRCH;
+		return b->remote_dom == PV_HOST ? -XEN_EINVAL : -XEN_ESRCH;
 	if (!r || r->state != PV_UNBOUND || r->remote_dom != e->dom)
 		return -XEN_EINVAL;
 	c = take(e, PV_CONNECTED);

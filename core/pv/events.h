@@ -16,6 +16,8 @@
 #include <xen/event_channel.h>
 
 #define PV_PORTS 1024u
+// To a guest, the hypervisor, which has its store and console. It grants nothing, and no port of its waits for who binds to it.
+#define PV_HOST 0
 #define PV_VCPUS 32u // as many as have their vcpu_info in the shared page
 
 enum pv_channel_state {

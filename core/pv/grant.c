@@ -28,6 +28,18 @@ static struct pv_grants *grants_of(struct pv_guest *g, domid_t dom)
 	return dom == DOMID_SELF || dom == PV_DOM ? &g->grants : NULL;
 }
 
+// The hypervisor's own table: of one frame, and empty.
+static s16 host_grants_nothing(u32 ref)
+{
+	return ref < PER_FRAME ? GNTST_general_error : GNTST_bad_gntref;
+}
+
+// To ask about another's table.
+static s16 not_own(domid_t dom)
+{
+	return dom == PV_HOST ? GNTST_permission_denied : GNTST_bad_domain;
+}
+
 static u64 *entry_at(struct pv_grants *t, u32 ref)
 {
 	return ref < t->frames * PER_FRAME ? &t->table[ref / PER_FRAME][ref % PER_FRAME] : NULL;
@@ -198,10 +210,12 @@ static s16 map_one(struct pv_vcpu *v, void *arg, bool *again)
 	pv_charge(v, WORK);
 	if (!(op->flags & MAPS))
 		return GNTST_bad_gntref;
-	if (!of)
+	if (!of && op->dom != PV_HOST)
 		return GNTST_bad_domain;
 	if (!h)
 		return GNTST_no_space;
+	if (!of)
+		return host_grants_nothing(op->ref);
 	r = use(g, of, op->ref, writes, true, again);
 	if (r != GNTST_okay)
 		return r;
@@ -314,7 +328,7 @@ static s16 claim(struct pv_guest *g, struct side *s, const struct gnttab_copy_pt
 		return take_frame(g, s->mpn, s->writes, again);
 	}
 	if (!grants_of(g, p->domid))
-		return GNTST_bad_domain;
+		return p->domid == PV_HOST ? host_grants_nothing(p->u.ref) : GNTST_bad_domain;
 	s->ref = p->u.ref;
 	r = use(g, grants_of(g, p->domid), s->ref, s->writes, false, again);
 	if (r == GNTST_okay) {
@@ -391,7 +405,7 @@ static s16 query_one(struct pv_vcpu *v, void *arg, bool *again)
 	const struct pv_grants *t = grants_of(v->guest, op->dom);
 
 	if (!t)
-		return GNTST_bad_domain;
+		return not_own(op->dom);
 	op->nr_frames = t->frames;
 	op->max_nr_frames = PV_GRANT_FRAMES;
 	return GNTST_okay;
@@ -403,7 +417,7 @@ static s16 setup_one(struct pv_vcpu *v, void *arg, bool *again)
 	struct pv_grants *t = grants_of(v->guest, op->dom);
 
 	if (!t)
-		return GNTST_bad_domain;
+		return not_own(op->dom);
 	if (op->nr_frames > PV_GRANT_FRAMES)
 		return GNTST_general_error;
 	t->frames = MAX(t->frames, op->nr_frames);
@@ -416,7 +430,7 @@ static s16 status_frames_one(struct pv_vcpu *v, void *arg, bool *again)
 	const struct gnttab_get_status_frames *op = arg;
 
 	if (!grants_of(v->guest, op->dom))
-		return GNTST_bad_domain;
+		return not_own(op->dom);
 	return op->nr_frames ? GNTST_general_error : GNTST_okay;
 }
 
@@ -441,7 +455,7 @@ static s64 get_version(struct pv_vcpu *v, u64 at)
 	if (!pv_read(v, at, &op, sizeof(op)))
 		return -XEN_EFAULT;
 	if (!grants_of(v->guest, op.dom))
-		return -XEN_ESRCH;
+		return op.dom == PV_HOST ? -XEN_EPERM : -XEN_ESRCH;
 	op.version = 1;
 	return pv_write(v, at, &op, sizeof(op)) ? 0 : -XEN_EFAULT;
 }

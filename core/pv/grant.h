@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Grant tables (Xen's grant_table.h), version 1: a guest's offers of its own pages, by entries in pages that it writes as it likes, and
-// what a guest has taken by such offers. The guest may name itself alone; who else could be named is up to grants_of() in grant.c.
+// what a guest has taken by such offers. The guest may name itself, and the hypervisor, which grants nothing; who else could be named is up to
+// grants_of() in grant.c.
 //
 // Invariants (pv_grants_audit)
 //  - An entry that is in use has its frame, as it was when it came into use, and as many readers and writers as there are handles for it:

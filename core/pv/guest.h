@@ -18,7 +18,7 @@
 #include "core/x86/cpu.h"
 #include "core/x86/policy.h"
 
-#define PV_DOM 1 // each guest's own number: it is told of no other
+#define PV_DOM 1 // each guest's own number; of others there is PV_HOST alone
 #define PV_GDT_PAGES 14
 #define PV_LDT_PAGES 16
 #define PV_CALLS 64 // numbers of hypercalls below this are counted

@@ -190,6 +190,9 @@ static void test_events(void **state)
 	two = b->local_port;
 	assert_true(one && two && one != two);
 	IS(CALL(&m, event_channel_op, EVTCHNOP_bind_interdomain, WITH((struct evtchn_bind_interdomain){9, one, 0})), -XEN_ESRCH);
+	IS(CALL(&m, event_channel_op, EVTCHNOP_bind_interdomain,
+		WITH((struct evtchn_bind_interdomain){PV_HOST, one, 0})),
+	   -XEN_EINVAL);
 	IS(CALL(&m, event_channel_op, EVTCHNOP_bind_virq, WITH((struct evtchn_bind_virq){VIRQ_TIMER, 0, 0})), 0);
 	IS(CALL(&m, event_channel_op, EVTCHNOP_bind_virq, WITH((struct evtchn_bind_virq){VIRQ_TIMER, 0, 0})), -XEN_EEXIST);
 	IS(CALL(&m, event_channel_op, EVTCHNOP_bind_ipi, WITH((struct evtchn_bind_ipi){0, 0})), 0);

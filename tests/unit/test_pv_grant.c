@@ -37,9 +37,14 @@ static u32 handle(void)
 #define AT (M_BASE + 400 * PAGE_SIZE) // nothing is mapped there
 #define AT_SLOT 400
 
+static s64 map_of(domid_t dom, u32 ref, u32 flags, u64 host)
+{
+	return ONE(map_grant_ref, gnttab_map_grant_ref, .dom = dom, .ref = ref, .flags = flags, .host_addr = host);
+}
+
 static s64 map(u32 ref, u32 flags, u64 host)
 {
-	return ONE(map_grant_ref, gnttab_map_grant_ref, .dom = PV_DOM, .ref = ref, .flags = flags, .host_addr = host);
+	return map_of(PV_DOM, ref, flags, host);
 }
 
 static s64 unmap(u32 h, u64 host, u64 bus)
@@ -67,6 +72,11 @@ static void test_table(void **state)
 	IS(one(GNTTABOP_setup_table, &s, sizeof(s), offsetof(struct gnttab_setup_table, status)), GNTST_general_error);
 	s.nr_frames = 1, s.dom = 9;
 	IS(one(GNTTABOP_setup_table, &s, sizeof(s), offsetof(struct gnttab_setup_table, status)), GNTST_bad_domain);
+	s.dom = PV_HOST; // it is there, and not to be looked at
+	IS(one(GNTTABOP_setup_table, &s, sizeof(s), offsetof(struct gnttab_setup_table, status)),
+	   GNTST_permission_denied);
+	IS(ONE(query_size, gnttab_query_size, .dom = PV_HOST), GNTST_permission_denied);
+	IS(ONE(get_status_frames, gnttab_get_status_frames, .dom = PV_HOST), GNTST_permission_denied);
 	s.dom = DOMID_SELF, s.frame_list.p = (void *)UNMAPPED;
 	IS(one(GNTTABOP_setup_table, &s, sizeof(s), offsetof(struct gnttab_setup_table, status)), GNTST_bad_virt_addr);
 	IS(raw(GNTTABOP_setup_table, &s, sizeof(s), 0), -XEN_EINVAL);
@@ -94,6 +104,8 @@ static void test_version(void **state)
 	assert_int_equal(((struct gnttab_get_version *)m_args(&m))->version, 1);
 	get.dom = 4;
 	IS(raw(GNTTABOP_get_version, &get, sizeof(get), 1), -XEN_ESRCH);
+	get.dom = PV_HOST;
+	IS(raw(GNTTABOP_get_version, &get, sizeof(get), 1), -XEN_EPERM);
 	IS(CALL(&m, grant_table_op, GNTTABOP_get_version, UNMAPPED, 1), -XEN_EFAULT);
 	IS(CALL(&m, grant_table_op, GNTTABOP_dump_table, ARGS, 1), -XEN_ENOSYS);
 	IS(CALL(&m, grant_table_op, 99, ARGS, 1), -XEN_ENOSYS);
@@ -145,7 +157,11 @@ static void test_map_refused(void **state)
 	*entry(13) = (grant_entry_v1_t){GTF_permit_access | GTF_sub_page, PV_DOM, (u32)m.p2m[M_DATA]};
 	*entry(14) = (grant_entry_v1_t){GTF_accept_transfer, PV_DOM, (u32)m.p2m[M_DATA]};
 	IS(map(8, 0, AT), GNTST_bad_gntref);
-	IS(ONE(map_grant_ref, gnttab_map_grant_ref, .dom = 7, .ref = 8, .flags = GNTMAP_host_map, .host_addr = AT), GNTST_bad_domain);
+	IS(map_of(7, 8, GNTMAP_host_map, AT), GNTST_bad_domain);
+	IS(map_of(PV_HOST, 8, GNTMAP_host_map, AT), GNTST_general_error);
+	IS(map_of(PV_HOST, 511, GNTMAP_device_map, 0), GNTST_general_error);
+	IS(map_of(PV_HOST, 512, GNTMAP_device_map, 0), GNTST_bad_gntref);
+	IS(map_of(PV_HOST, 8, 0, AT), GNTST_bad_gntref);     // how, it does not say
 	IS(map(512, GNTMAP_host_map, AT), GNTST_bad_gntref); // the table has one page
 	IS(map(9, GNTMAP_host_map, AT), GNTST_general_error);
 	IS(map(10, GNTMAP_host_map, AT), GNTST_general_error); // a page table, writable
@@ -263,6 +279,11 @@ static void test_copy(void **state)
 	IS(copy(c), GNTST_bad_gntref);
 	c.dest.u.ref = 9, c.dest.domid = 8;
 	IS(copy(c), GNTST_bad_domain);
+	c.dest.domid = PV_HOST;
+	IS(copy(c), GNTST_general_error);
+	c.dest.u.ref = 512;
+	IS(copy(c), GNTST_bad_gntref);
+	c.dest.u.ref = 9;
 	c.dest.domid = PV_DOM, c.flags = 0;
 	IS(copy(c), GNTST_permission_denied); // pages by their frames are one's own
 	IS(copy((struct gnttab_copy){PAGE_OF(M_DATA), PAGE_OF(M_L1), 8, 0, 0}), GNTST_general_error);
