@@ -60,6 +60,7 @@
 #define XEN_FLAT_CS32 0xe023
 #define XEN_FLAT_DS32 0xe02b
 #define XEN_FLAT_CS64 0xe033
+#define XEN_IRET_KEEPS 0x254dd5 // flags that the iret hypercall takes from the frame: arithmetic ones, TF, DF, NT, RF, AC, ID
 // What a SYSCALL that the gate does not serve reports as the CS and SS left: names for "ring 3", not in any table.
 #define SEL_R3_SS 0xf043
 #define SEL_R3_CS 0xf04b

@@ -6,6 +6,7 @@
 #include "core/pv/guest.h"
 
 #include "base/fmt.h"
+#include "base/gate.h"
 #include "base/string.h"
 #include <xen/callback.h>
 #include <xen/errno.h>
@@ -304,7 +305,7 @@ s64 pv_stack_switch(struct pv_vcpu *v, const u64 *a)
 	return 0;
 }
 
-#define IRET_KEEPS (RFL_ARITH | RFL_TF | RFL_DF | RFL_NT | RFL_RF | RFL_AC | RFL_ID)
+_Static_assert(XEN_IRET_KEEPS == (RFL_ARITH | RFL_TF | RFL_DF | RFL_NT | RFL_RF | RFL_AC | RFL_ID), "the gate has it, too");
 
 static void load_user_segments(struct pv_vcpu *v, u16 cs, u16 ss)
 {
@@ -336,7 +337,7 @@ s64 pv_iret(struct pv_vcpu *v, const u64 *a)
 		v->iopl = (i.rflags & RFL_IOPL) / IOPL_1;
 	c->rip = i.rip;
 	c->gpr[R_RSP] = i.rsp;
-	c->rflags = (i.rflags & IRET_KEEPS) | RFL_FIXED | RFL_IF;
+	c->rflags = (i.rflags & XEN_IRET_KEEPS) | RFL_FIXED | RFL_IF;
 	if (!(i.flags & VGCF_in_syscall)) {
 		c->gpr[R_R11] = i.r11;
 		c->gpr[R_RCX] = i.rcx;
