@@ -10,7 +10,8 @@
 //                     an address is at WINDOW_BASE + (address >> 12) * 8. Guest address spaces only.
 //
 // Everything here is U=0: ring 0 and ring 1 see it, ring 3 does not. Ring 1 can write the vcpu_page and the stacks, so
-// nothing that ring 0 reads back from them is trusted: no CR3, no stack pointer, no ring-0 frame.
+// nothing that ring 0 reads back from them is trusted: no CR3, no stack pointer. Of a frame on the stacks it believes what the
+// machine pushed since ring 1 last ran: while there is one it stores nothing to a guest's address in this slot (gate_pv.inc).
 #ifndef BASE_GATE_H
 #define BASE_GATE_H
 

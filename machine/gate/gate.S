@@ -2,7 +2,7 @@
 // The gate's text: the only ring-0 code that a guest's address space contains. It is copied to GATE_TEXT of every vCPU, so
 // that all references go through its own start: DATA(x) below is an address in the gate's slot, reached RIP-relative.
 //
-// Rules (docs/design/gate.md): never dereference a guest address; trust nothing read from the writable pages but what
+// Rules (docs/design/gate.md): never dereference a guest address (for paravirtual guests: gate_pv.inc); trust nothing read from the writable pages but what
 // was written since ring 1 last ran; CLD first on every path that reaches C; no CR3 write but the two world switches.
 #include "base/gate.h"
 #include "machine/gate/gate_offsets.h"

@@ -49,17 +49,30 @@ for folder in "${folders[@]}"; do
 	if grep -aq "^$folder| end" "$log"; then ok "$folder came to its end"; else not_ok "$folder came to its end" "see $log"; fi
 done
 
+# The gate delivers page faults: those of programs whose events are not masked (half of a hundred), all of the kernel's where nothing is.
+for f in program-faults:50 kernel-faults:0; do
+	files=()
+	pv_vm "${f%:*}" faults "case=${f%:*}"
+	run "$WORK/${f%:*}.log" 20 --stats "$WORK/${f%:*}.json"
+	equal "${f%:*}: exit status" "$status" 0
+	equal "${f%:*}: page faults that cross" "$(exit_table "$WORK/${f%:*}.json" | sed -n 's/^guest_fault //p')" "${f#*:}"
+done
+
 # CASE and what the reason must say.
 fatal=("no-handler|has no handler" "no-stack|no stack" "iret-from-nowhere|nothing is at its stack" "no-user-tables|without tables" "no-failsafe|nothing handles"
-	"empty-root|." "push-in-table|no stack" "call-in-table|." "bad-row|entry 9 of a page table" "gate-stacks|." "iret-in-gate|." "spoil-page|."
-	"watchdog|its watchdog ran out")
+	"empty-root|." "push-in-table|no stack" "call-in-table|." "bad-row|entry 9 of a page table" "gate-stack|no stack" "gate-stack-of-program|no stack"
+	"gate-stack-of-syscall|no stack" "iret-in-gate|." "spoil-page|." "watchdog|its watchdog ran out")
+# Those that are asked for more than once, with what.
+stacks="at=103010 at=103020 at=103030 at=103040 at=102010 at=105010" # ends of the gate's entry stack and of the first one behind
+declare -A asked=([gate-stack]="$stacks" [gate-stack-of-program]="$stacks" [gate-stack-of-syscall]="${stacks% *}")
 log=$WORK/fatal.log
 files=()
 found=()
 for folder in "${folders[@]}"; do
 	for name in $(names "$folder" true); do
 		found+=("$name")
-		pv_vm "$name" "$folder" "case=$name"
+		if [ -z "${asked[$name]:-}" ]; then pv_vm "$name" "$folder" "case=$name"; fi
+		for argument in ${asked[$name]:-}; do pv_vm "$name-${argument#*=}" "$folder" "case=$name $argument"; done
 	done
 done
 equal "every fatal case is run" "$(printf '%s\n' "${fatal[@]%%|*}" | sort)" "$(printf '%s\n' "${found[@]}" | sort)"
@@ -67,8 +80,11 @@ pv_vm victim victim case=victim
 run "$log" 60
 sound fatal "$log" 10
 for f in "${fatal[@]}"; do
-	if grep -aq "${f%%|*}: crash: .*${f#*|}" "$log"; then ok "${f%%|*} ends its VM with a reason"; else
-		not_ok "${f%%|*} ends its VM with a reason" "$(grep -a "^${f%%|*}| " "$log" | tail -n 1), see $log"
-	fi
+	name=${f%%|*}
+	for vm in $([ -n "${asked[$name]:-}" ] && printf "$name-%s " ${asked[$name]//at=/} || echo "$name"); do
+		if grep -aq " $vm: crash: .*${f#*|}" "$log"; then ok "$vm ends its VM with a reason"; else
+			not_ok "$vm ends its VM with a reason" "$(grep -a "^$vm| " "$log" | tail -n 1), see $log"
+		fi
+	done
 done
 finish

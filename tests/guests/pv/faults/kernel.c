@@ -69,7 +69,52 @@ static void test_many_faults(void)
 	check(!unpin((void *)table) && !remap((void *)table, KERNEL_RW), "unpin", 0);
 }
 
+// Programs' faults: what the handler finds, events masked or not before.
+static void test_program_faults(void)
+{
+	struct vcpu_info *info = &shared()->vcpu_info[0];
+
+	for (unsigned i = 0; i < 100; i++) {
+		const void *at = (void *)(NOWHERE + i * PAGE_SIZE);
+		u64 mask = i & 1;
+		struct iret_context c = user_context(at, mask ? 0 : RFL_IF, 0);
+
+		c.rcx = RCX + i;
+		c.r11 = R11 - i;
+		info->arch.cr2 = 0;
+		check(attempt(enter_user, (u64)&c) == CAME(VEC_PF) && got.error == (PF_U | PF_I), "a jump", got.error);
+		check(info->arch.cr2 == (u64)at && got.rip == (u64)at, "its address", info->arch.cr2);
+		check(got.rcx == c.rcx && got.r11 == c.r11 && got.rsp == c.rsp, "registers", got.rcx);
+		check((u16)got.cs == FLAT_USER_CS64 && got.ss == FLAT_USER_SS64, "selectors", got.cs);
+		check(got.cs >> 32 == mask, "the mask in the frame", got.cs);
+		check((got.rflags & RFL_IF) == (mask ? 0 : RFL_IF), "flags in the frame", got.rflags);
+		check(info->evtchn_upcall_mask == 1, "masked by the way back", info->evtchn_upcall_mask);
+	}
+}
+
+// A kernel whose programs have its own tables: every page of the lower half is theirs, too, with U in its entry or not; with tables of
+// their own the entry counts.
+static void test_shared_tables(void)
+{
+	void *code = (void *)user_syscall;
+	u64 own = mfn_of(program_root), kernel = mfn_of((void *)start_info->pt_base);
+
+	check(run_user(code, RFL_IF, 0) == CAME(CAME_SYSCALL), "with U", 0);
+	check(!remap(code, KERNEL_RO & ~PTE_U), "without U", 0);
+	check(run_user(code, RFL_IF, 0) == CAME(VEC_PF) && got.error == (PF_P | PF_U | PF_I), "without U", got.error);
+	check(!ext(MMUEXT_NEW_USER_BASEPTR, kernel, 0), "its own tables", 0);
+	check(run_user(code, RFL_IF, 0) == CAME(CAME_SYSCALL), "a page without U", 0);
+	test_program_faults();
+	test_faults();
+	check(!ext(MMUEXT_NEW_USER_BASEPTR, 0, 0), "none", 0);
+	test_faults();
+	check(!ext(MMUEXT_NEW_USER_BASEPTR, own, 0), "programs' tables", 0);
+	check(!remap(code, KERNEL_RW), "with U again", 0);
+}
+
 const struct pv_case cases[] = {
+	{"program-faults", test_program_faults, false},
+	{"shared-tables", test_shared_tables, false},
 	{"kernel-faults", test_faults, false},
 	{"many-kernel-faults", test_many_faults, false},
 	{0},

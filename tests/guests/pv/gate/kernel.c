@@ -4,6 +4,8 @@
 // its stacks there.
 #include "tests/guests/pv/harness/pv.h"
 
+#define NOWHERE 0x6000000000ull
+
 // Slots that are the hypervisor's, and what is in them.
 static void test_slots(void)
 {
@@ -20,24 +22,41 @@ static void test_slots(void)
 	check(attempt(peek, 0x100000) == 0, "own memory", 0);
 }
 
-// A page fault with the stack there.
-static void fault_on(u64 rsp)
+// Where the gate stores RCX to a guest's stack: from there a fault is a crossing, and one that never ends if the frame says so.
+static u64 store_in_gate(void)
 {
-	__asm__ volatile("mov %0, %%rsp; mov 0x6000000000, %%rax" : : "r"(rsp));
+	static const u8 code[] = {0x48, 0x89, 0x48, 0xc0}; // mov %rcx, -64(%rax)
+	u64 at = GATE_TEXT;
+
+	while (memcmp((void *)at, code, sizeof(code)))
+		at++;
+	return at;
 }
 
-// Kernel stacks in the gate, for what a program or the kernel does next.
-static void gate_stacks(void)
+// A kernel stack in the gate, for what a program or the kernel does next: at=OFFSET, of the end of the stack, in the gate's slot. RCX and
+// R11 are such that they would make a frame of ring 0 of what the gate stores.
+static void gate_stack(void)
 {
-	static const u64 at[] = {GATE_STACK, GATE_IST, GATE_VCPU, GATE_TRUST, GATE_TSS, GATE_PV_INFO, GATE_GDT};
+	__asm__ volatile("mov %0, %%rsp; mov %1, %%r11; mov (%3), %%al"
+			 :
+			 : "r"(GATE_BASE + argument("at=")), "r"(store_in_gate()), "c"((u64)SEL_HV_CS), "D"(NOWHERE)
+			 : "r11");
+}
 
-	for (unsigned i = 0; i < ARRAY_SIZE(at); i++)
-		for (unsigned offset = 0; offset <= PAGE_SIZE; offset += 16) {
-			(void)CALL(stack_switch, 0, at[i] + offset);
-			(void)run_user(user_syscall, RFL_IF, 0);
-			(void)run_user((void *)0x6000000000, RFL_IF, 0);
-			(void)attempt(fault_on, at[i] + offset);
-		}
+static void gate_stack_of_program(void)
+{
+	struct iret_context c = user_context((void *)NOWHERE, RFL_IF, 0);
+
+	c.rcx = SEL_HV_CS;
+	c.r11 = store_in_gate();
+	(void)CALL(stack_switch, 0, GATE_BASE + argument("at="));
+	iret(&c);
+}
+
+static void gate_stack_of_syscall(void)
+{
+	(void)CALL(stack_switch, 0, GATE_BASE + argument("at="));
+	(void)run_user(user_syscall, RFL_IF, 0);
 }
 
 // The frame of an iret where the gate itself keeps what it reads from one.
@@ -82,7 +101,9 @@ static void spoil_page(void)
 
 const struct pv_case cases[] = {
 	{"slots", test_slots, false},
-	{"gate-stacks", gate_stacks, true},
+	{"gate-stack", gate_stack, true},
+	{"gate-stack-of-program", gate_stack_of_program, true},
+	{"gate-stack-of-syscall", gate_stack_of_syscall, true},
 	{"iret-in-gate", iret_in_gate, true},
 	{"spoil-page", spoil_page, true},
 	{0},

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What every paravirtual test kernel is built of: start, handlers, and the loop over the cases of its folder. Command line: `case=NAME`
-// one case; nothing: all that leave the VM alive. Prints `case NAME` before and `ok NAME`, or `bad NAME: ...` and `failed NAME`, after
-// each, and powers off; with `crash` as its reason if any was bad.
+// What every paravirtual test kernel is built of: start, handlers, and the loop over the cases of its folder. Command line: `case=NAME`,
+// with what that case asks for behind it, one case; nothing: all that leave the VM alive. Prints `case NAME` before and `ok NAME`, or
+// `bad NAME: ...` and `failed NAME`, after each, and powers off; with `crash` as its reason if any was bad.
 #include "tests/guests/pv/harness/pv.h"
 
 struct frame got;
@@ -11,7 +11,10 @@ unsigned nmis;
 bool count_nmis;
 extern u64 attempt_rsp;
 extern const u8 attempt_failed[];
+#define IMAGE_START 0x100000 // by kernel.lds
+extern const u8 image_end[];
 static u64 shared_page[512] __attribute__((aligned(4096)));
+u64 program_root[512] __attribute__((aligned(4096)));
 static u8 user_stack[4096] __attribute__((aligned(4096)));
 static const char *running;
 static unsigned bad;
@@ -137,6 +140,17 @@ static void set_callback(unsigned type, void (*fn)(void))
 
 struct trap_info traps[257];
 
+static void open_to_programs(u64 va)
+{
+	for (unsigned level = 4; level; level--) {
+		u64 *table = table_of(va, level);
+		unsigned slot = va >> (12 + 9 * (level - 1)) & 511;
+
+		if (!(table[slot] & PTE_U))
+			check(!store(mfn_of(table), slot, table[slot] | PTE_U), "U", va);
+	}
+}
+
 static void set_up(void)
 {
 	running = "start";
@@ -150,7 +164,10 @@ static void set_up(void)
 	check(!CALL(stack_switch, 0, (u64)page(0) + PAGE_SIZE), "stack", 0);
 	check(!CALL(update_va_mapping, shared_page, start_info->shared_info | KERNEL_RW, UVMF_INVLPG | UVMF_LOCAL),
 	      "shared page", 0);
-	check(!ext(MMUEXT_NEW_USER_BASEPTR, mfn_of((void *)start_info->pt_base), 0), "programs' tables", 0);
+	for (u64 va = IMAGE_START; va < (u64)image_end; va += PAGE_SIZE)
+		open_to_programs(va);
+	memcpy(program_root, (void *)start_info->pt_base, sizeof(program_root));
+	check(!pin(program_root, 4) && !ext(MMUEXT_NEW_USER_BASEPTR, mfn_of(program_root), 0), "programs' tables", 0);
 }
 
 static void run_case(const struct pv_case *c)
@@ -166,14 +183,40 @@ static void run_case(const struct pv_case *c)
 	print("\n");
 }
 
+static const char *parameter(const char *name)
+{
+	for (const char *s = (const char *)start_info->cmd_line; *s; s++)
+		if (!strncmp(s, name, strlen(name)))
+			return s + strlen(name);
+	return NULL;
+}
+
+u64 argument(const char *name)
+{
+	const char *s = parameter(name);
+	u64 n = 0;
+
+	if (!check(s != NULL, "no argument", 0))
+		return 0;
+	for (; (*s >= '0' && *s <= '9') || (*s >= 'a' && *s <= 'f'); s++)
+		n = n << 4 | (u64)(*s <= '9' ? *s - '0' : *s - 'a' + 10);
+	return n;
+}
+
+static bool is_word(const char *s, const char *word)
+{
+	size_t n = strlen(word);
+
+	return !strncmp(s, word, n) && (!s[n] || s[n] == ' ');
+}
+
 void kernel_main(void)
 {
-	const char *only = (const char *)start_info->cmd_line;
+	const char *only = parameter("case=");
 
 	set_up();
-	only = strncmp(only, "case=", 5) ? NULL : only + 5;
 	for (const struct pv_case *c = cases; c->name; c++)
-		if (only ? !strcmp(c->name, only) : !c->fatal)
+		if (only ? is_word(only, c->name) : !c->fatal)
 			run_case(c);
 	print("end\n");
 	power_off(bad ? SHUTDOWN_crash : SHUTDOWN_poweroff);

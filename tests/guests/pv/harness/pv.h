@@ -58,9 +58,11 @@ static inline s64 hypercall(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
 void print(const char *s);
 bool check(bool good, const char *what, u64 detail);            // prints what is wrong
 unsigned run_user(const void *rip, u64 rflags, unsigned flags); // as attempt()
+u64 argument(const char *name); // `name` and a number in base 16 on the command line
 struct iret_context user_context(const void *rip, u64 rflags, unsigned flags);
 void enter_user(u64 context); // for attempt(): iret
 struct shared_info *shared(void);
+extern u64 program_root[512]; // programs' tables from the start: their root, a copy of the first one
 #define IN_SYSCALL VGCF_in_syscall  // of a frame: SYSRET may do
 extern struct trap_info traps[257]; // as given to set_trap_table
 
@@ -99,9 +101,9 @@ void load_fs(u64 selector), far_call(u64 selector), int_at(u64 code);
 void read_msr(u64 msr), write_msr(u64 msr);
 extern u64 msr_value;
 
-#define KERNEL_RO (PTE_P | PTE_A | PTE_D)
+#define KERNEL_RO (PTE_P | PTE_U | PTE_A | PTE_D) // programs reach all that the kernel has in its lower half
 #define KERNEL_RW (KERNEL_RO | PTE_W)
-#define TABLE (PTE_P | PTE_W | PTE_A | PTE_D)
+#define TABLE (PTE_P | PTE_W | PTE_U | PTE_A | PTE_D)
 
 struct pv_case {
 	const char *name;
