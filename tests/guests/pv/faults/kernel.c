@@ -38,6 +38,7 @@ static void test_faults(void)
 		check((u16)got.cs == (u16)(FLAT_KERNEL_CS64 & ~3) && got.ss == FLAT_KERNEL_SS64, "selectors", got.cs);
 		check(got.cs >> 32 == mask, "the mask in the frame", got.cs);
 		check((got.rflags & RFL_IF) == (mask ? 0 : RFL_IF), "flags in the frame", got.rflags);
+		check(got_mask == 1, "masked in the handler", got_mask);
 		check(info->evtchn_upcall_mask == 1, "masked by the way back", info->evtchn_upcall_mask);
 		info->evtchn_upcall_mask = mask;
 		check(attempt(store_byte, NOWHERE + 0x1000) == CAME(VEC_PF) && got.error == PF_W, "a store", got.error);
@@ -88,6 +89,7 @@ static void test_program_faults(void)
 		check((u16)got.cs == FLAT_USER_CS64 && got.ss == FLAT_USER_SS64, "selectors", got.cs);
 		check(got.cs >> 32 == mask, "the mask in the frame", got.cs);
 		check((got.rflags & RFL_IF) == (mask ? 0 : RFL_IF), "flags in the frame", got.rflags);
+		check(got_mask == 1, "masked in the handler", got_mask);
 		check(info->evtchn_upcall_mask == 1, "masked by the way back", info->evtchn_upcall_mask);
 	}
 }

@@ -5,6 +5,7 @@
 #include "tests/guests/pv/harness/pv.h"
 
 struct frame got;
+u8 got_mask;
 volatile unsigned events;
 bool keep_pending;
 unsigned nmis;
@@ -93,6 +94,7 @@ void handle(struct frame *f)
 		return;
 	}
 	got = *f;
+	got_mask = shared()->vcpu_info[0].evtchn_upcall_mask;
 	if (!attempt_rsp) {
 		check(false, "came to the harness itself", shared()->vcpu_info[0].arch.cr2);
 		power_off(SHUTDOWN_crash);

@@ -30,6 +30,7 @@ struct frame {
 
 extern struct start_info *start_info;
 extern struct frame got;         // what came last, other than events
+extern u8 got_mask;              // of events, when it came
 extern volatile unsigned events; // that came
 extern unsigned nmis;            // that came while they are counted; else they are exceptions like others
 extern bool count_nmis;
