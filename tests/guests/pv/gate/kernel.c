@@ -39,7 +39,7 @@ static void gate_stack(void)
 {
 	__asm__ volatile("mov %0, %%rsp; mov %1, %%r11; mov (%3), %%al"
 			 :
-			 : "r"(GATE_BASE + argument("at=")), "r"(store_in_gate()), "c"((u64)SEL_HV_CS), "D"(NOWHERE)
+			 : "r"(GATE_BASE + argument("at=", 0)), "r"(store_in_gate()), "c"((u64)SEL_HV_CS), "D"(NOWHERE)
 			 : "r11");
 }
 
@@ -49,13 +49,13 @@ static void gate_stack_of_program(void)
 
 	c.rcx = SEL_HV_CS;
 	c.r11 = store_in_gate();
-	(void)CALL(stack_switch, 0, GATE_BASE + argument("at="));
+	(void)CALL(stack_switch, 0, GATE_BASE + argument("at=", 0));
 	iret(&c);
 }
 
 static void gate_stack_of_syscall(void)
 {
-	(void)CALL(stack_switch, 0, GATE_BASE + argument("at="));
+	(void)CALL(stack_switch, 0, GATE_BASE + argument("at=", 0));
 	(void)run_user(user_syscall, RFL_IF, 0);
 }
 

@@ -12,10 +12,10 @@ unsigned nmis;
 bool count_nmis;
 extern u64 attempt_rsp;
 extern const u8 attempt_failed[];
-#define IMAGE_START 0x100000 // by kernel.lds
 extern const u8 image_end[];
 static u64 shared_page[512] __attribute__((aligned(4096)));
 u64 program_root[512] __attribute__((aligned(4096)));
+static u8 kernel_stack[4096] __attribute__((aligned(4096))); // for what comes from programs
 static u8 user_stack[4096] __attribute__((aligned(4096)));
 static const char *running;
 static unsigned bad;
@@ -153,9 +153,8 @@ static void open_to_programs(u64 va)
 	}
 }
 
-static void set_up(void)
+void set_handlers(void)
 {
-	running = "start";
 	for (unsigned v = 0; v < 256; v++)
 		traps[v] = (struct trap_info){(u8)v, (v == 3 || v == 4 || v == 0x80 ? 3 : 0) | 4, FLAT_KERNEL_CS64,
 					      (u64)stubs + v * 16};
@@ -163,7 +162,13 @@ static void set_up(void)
 	set_callback(CALLBACKTYPE_event, on_event);
 	set_callback(CALLBACKTYPE_failsafe, on_failsafe);
 	set_callback(CALLBACKTYPE_syscall, on_syscall);
-	check(!CALL(stack_switch, 0, (u64)page(0) + PAGE_SIZE), "stack", 0);
+	check(!CALL(stack_switch, 0, (u64)kernel_stack + sizeof(kernel_stack)), "stack", 0);
+}
+
+static void set_up(void)
+{
+	running = "start";
+	set_handlers();
 	check(!CALL(update_va_mapping, shared_page, start_info->shared_info | KERNEL_RW, UVMF_INVLPG | UVMF_LOCAL),
 	      "shared page", 0);
 	for (u64 va = IMAGE_START; va < (u64)image_end; va += PAGE_SIZE)
@@ -193,13 +198,13 @@ static const char *parameter(const char *name)
 	return NULL;
 }
 
-u64 argument(const char *name)
+u64 argument(const char *name, u64 otherwise)
 {
 	const char *s = parameter(name);
 	u64 n = 0;
 
-	if (!check(s != NULL, "no argument", 0))
-		return 0;
+	if (!s)
+		return otherwise;
 	for (; (*s >= '0' && *s <= '9') || (*s >= 'a' && *s <= 'f'); s++)
 		n = n << 4 | (u64)(*s <= '9' ? *s - '0' : *s - 'a' + 10);
 	return n;

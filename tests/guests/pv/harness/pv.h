@@ -59,7 +59,8 @@ static inline s64 hypercall(u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
 void print(const char *s);
 bool check(bool good, const char *what, u64 detail);            // prints what is wrong
 unsigned run_user(const void *rip, u64 rflags, unsigned flags); // as attempt()
-u64 argument(const char *name); // `name` and a number in base 16 on the command line
+void set_handlers(void); // what comes goes to handle()
+u64 argument(const char *name, u64 otherwise); // `name` and a number in base 16 on the command line
 struct iret_context user_context(const void *rip, u64 rflags, unsigned flags);
 void enter_user(u64 context); // for attempt(): iret
 struct shared_info *shared(void);
@@ -70,6 +71,7 @@ extern struct trap_info traps[257]; // as given to set_trap_table
 // memory.c
 u64 mfn_of(const void *p); // of an address in the image
 u64 *page(unsigned n);     // n-th of PAGES, zeroed, mapped writable
+#define IMAGE_START 0x100000 // by kernel.lds
 #define PAGES 48
 s64 map_at(const void *p, u64 entry);
 s64 remap(const void *p, u64 flags); // of the image, where it is: 0 unmaps

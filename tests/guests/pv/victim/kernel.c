@@ -8,7 +8,7 @@ static void victim(void)
 
 	for (u64 *p = from; p < to; p++)
 		*p = (u64)p * 0x9e3779b97f4a7c15ull;
-	for (unsigned round = 0; round < 20000; round++)
+	for (unsigned round = 0; round < argument("rounds=", 20000); round++)
 		for (u64 *p = from; p < to; p++)
 			if (*(volatile u64 *)p != (u64)p * 0x9e3779b97f4a7c15ull) {
 				check(false, "memory of the victim has changed", (u64)p);
