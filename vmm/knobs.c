@@ -31,6 +31,7 @@ static const struct {
 	{"mmu.rows", &vmm_knobs.rows, 1},
 	{"cpu.x2apic", &vmm_knobs.x2apic, 0},
 	{"cpu.pcid", &vmm_knobs.pcid, 0},
+	{"pv.audit", &vmm_knobs.pv_audit, 0},
 	{"pv.fast", &vmm_knobs.pv_fast, 1},
 };
 

@@ -23,6 +23,7 @@ struct vmm_knobs {
 	u64 rows;                // mmu.rows=0: no page table is let go at what may be the first of a row of stores
 	u64 x2apic;              // cpu.x2apic=1: x2APIC mode is offered
 	u64 pcid;                // cpu.pcid=1: PCID and INVPCID are offered
+	u64 pv_audit;            // pv.audit=N: at every Nth exit of a paravirtual guest what is held of its frames is counted again
 	u64 pv_fast;             // pv.fast=0: paravirtual guests cross at every system call, iret and page fault
 };
 

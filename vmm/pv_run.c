@@ -261,6 +261,21 @@ static void refresh_gate(struct vcpu *v)
 		pv_roots_list(pv_of(v));
 }
 
+static void violation(void *ctx, const char *text)
+{
+	log_err("%s: audit: %s", ((struct vm *)ctx)->config.name, text);
+}
+
+// What a call that goes on has done is counted when it has ended.
+static void audit(struct vcpu *v)
+{
+	if (pv_of(v)->goes_on)
+		return;
+	v->audits++;
+	if (pv_vm_audit(v->vm, violation))
+		panic("%s: audit at %lx", v->vm->config.name, v->gate.page->rip);
+}
+
 static void enter(struct vcpu *v)
 {
 	if (!v->in_machine) {
@@ -281,6 +296,8 @@ static void enter(struct vcpu *v)
 	pv_of(v)->vcpu.kernel_sp = v->gate.page->pv_kernel_sp; // the gate serves stack_switch
 	pv_of(v)->stored = pv_loan_return(&pv_of(v)->vcpu); // before tables are given back
 	pv_roots_after_exit(pv_of(v));
+	if (unlikely(vmm_knobs.pv_audit) && v->crossings % vmm_knobs.pv_audit == 0)
+		audit(v);
 	handle_exit(v);
 }
 
