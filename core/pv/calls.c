@@ -7,6 +7,7 @@
 #include "base/fmt.h"
 #include "base/string.h"
 #include <xen/errno.h>
+#include <xen/hvm/hvm_op.h>
 #include <xen/physdev.h>
 #include <xen/sched.h>
 #include <xen/version.h>
@@ -404,6 +405,27 @@ bool pv_port_allowed(struct pv_vcpu *v, u16 port, unsigned bytes)
 	       !(bits >> port % 8 & (BIT(bytes) - 1));
 }
 
+// ---- what is for others: machines of another kind, and the domain that has the machine
+
+static s64 hvm_op(struct pv_vcpu *v, const u64 *a)
+{
+	switch ((u32)a[0]) {
+	case HVMOP_set_param:
+	case HVMOP_get_param:
+	case HVMOP_flush_tlbs:
+	case HVMOP_pagetable_dying:
+	case HVMOP_set_evtchn_upcall_vector:
+		return -XEN_EINVAL;
+	default:
+		return -XEN_ENOSYS;
+	}
+}
+
+static s64 platform_op(struct pv_vcpu *v, const u64 *a)
+{
+	return -XEN_EPERM;
+}
+
 // ---- dispatch
 
 static s64 multicall(struct pv_vcpu *v, const u64 *a);
@@ -440,6 +462,8 @@ static const struct {
 	CALL(callback_op, pv_callback_op),
 	CALL(event_channel_op, pv_event_channel_op),
 	CALL(physdev_op, physdev_op),
+	CALL(hvm_op, hvm_op),
+	CALL(platform_op, platform_op),
 };
 
 const char *pv_call_name(unsigned nr)
@@ -451,9 +475,10 @@ static s64 unknown(struct pv_vcpu *v, u64 nr)
 {
 	struct pv_guest *g = v->guest;
 	char line[48];
+	unsigned bit = (unsigned)MIN(nr, PV_CALLS);
 
-	if (nr < PV_CALLS && !(g->unknown[nr / 8] >> nr % 8 & 1)) {
-		g->unknown[nr / 8] |= (u8)(1 << nr % 8);
+	if (!(g->unknown[bit / 8] >> bit % 8 & 1)) {
+		g->unknown[bit / 8] |= (u8)(1 << bit % 8);
 		fmt_snprintf(line, sizeof(line), "hypercall %lu is not known", (unsigned long)nr);
 		g->ports->log(g->ctx, line);
 	}

@@ -19,6 +19,8 @@
 #include "core/x86/policy.h"
 
 #define PV_DOM 1 // each guest's own number; of others there is PV_HOST alone
+// What Xen answers to a call about that domain: 0 for itself, -EPERM for PV_HOST, else -ESRCH.
+s64 pv_about(u64 dom);
 #define PV_GDT_PAGES 14
 #define PV_LDT_PAGES 16
 #define PV_CALLS 64 // numbers of hypercalls below this are counted
@@ -106,7 +108,7 @@ struct pv_guest_ports {
 struct pv_guest {
 	struct pv_grants grants;
 	u64 failures[PV_CALLS];
-	u8 unknown[PV_CALLS / 8]; // logged already
+	u8 unknown[PV_CALLS / 8 + 1]; // logged already; behind them one for all higher numbers
 	struct pv_events events; // its arrays first
 	// What each call touches lies together from here on, and just before.
 	const struct pv_guest_ports *ports;

@@ -12,11 +12,6 @@
 #define ORDER_MAX 9 // of what a guest without devices may ask for
 #define M2P_END 0xffff808000000000ull // of the slot
 
-static bool own(domid_t dom)
-{
-	return dom == DOMID_SELF || dom == PV_DOM;
-}
-
 // One extent. *slot is the guest's list's element: page numbers in, frames in or out.
 static s64 populate(struct pv_vcpu *v, u64 *slot, bool named)
 {
@@ -79,7 +74,7 @@ static s64 reservation(struct pv_vcpu *v, u32 op, u64 start, u64 arg)
 {
 	struct xen_memory_reservation r;
 
-	if (!pv_read(v, arg, &r, sizeof(r)) || !own(r.domid) || r.nr_extents > EXTENTS_MAX || r.extent_order > ORDER_MAX ||
+	if (!pv_read(v, arg, &r, sizeof(r)) || pv_about(r.domid) || r.nr_extents > EXTENTS_MAX || r.extent_order > ORDER_MAX ||
 	    (r.mem_flags & XENMEMF_populate_on_demand))
 		return (s64)start;
 	while (start + v->progress < r.nr_extents) {
@@ -102,9 +97,7 @@ static s64 check_exchange(const struct xen_memory_exchange *x)
 	if (x->nr_exchanged > x->in.nr_extents || x->in.domid != x->out.domid || x->in.nr_extents > ~0ull >> ORDER_MAX ||
 	    x->out.nr_extents > ~0ull >> ORDER_MAX || x->in.nr_extents << x->in.extent_order != x->out.nr_extents << x->out.extent_order)
 		return -XEN_EINVAL;
-	if (!own(x->in.domid))
-		return -XEN_ESRCH;
-	return 0;
+	return pv_about(x->in.domid);
 }
 
 // A page for a page of any address, or of an address with so many bits: the one that was given is as good as another.
@@ -186,10 +179,12 @@ static s64 machphys_list(struct pv_vcpu *v, u64 arg)
 static s64 domain_pages(struct pv_vcpu *v, u64 arg, u64 pages)
 {
 	domid_t dom;
+	s64 r;
 
 	if (!pv_read(v, arg, &dom, sizeof(dom)))
 		return -XEN_EFAULT;
-	return own(dom) ? (s64)pages : -XEN_ESRCH;
+	r = pv_about(dom);
+	return r ? r : (s64)pages;
 }
 
 // The guest's own count, of its list of frames.
@@ -204,21 +199,25 @@ static u64 last_gpfn(const struct pv_guest *g)
 static s64 physmap(struct pv_vcpu *v, u64 arg)
 {
 	domid_t dom; // the first field of each
+	s64 r;
 
 	if (!pv_read(v, arg, &dom, sizeof(dom)))
 		return -XEN_EFAULT;
-	return own(dom) ? -XEN_EACCES : -XEN_ESRCH;
+	r = pv_about(dom);
+	return r ? r : -XEN_EACCES;
 }
 
 static s64 vnuma(struct pv_vcpu *v, u64 arg)
 {
 	struct xen_vnuma_topology_info t;
+	s64 r;
 
 	if (!pv_read(v, arg, &t, sizeof(t)))
 		return -XEN_EFAULT;
 	if (t.pad)
 		return -XEN_EINVAL;
-	return own(t.domid) ? -XEN_EOPNOTSUPP : -XEN_ESRCH;
+	r = pv_about(t.domid);
+	return r ? r : -XEN_EOPNOTSUPP;
 }
 
 s64 pv_memory_op(struct pv_vcpu *v, const u64 *a)

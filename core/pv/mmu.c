@@ -56,9 +56,9 @@ static mpn_t mpn_of(u64 address)
 	return (address & PTE_ADDR) >> PAGE_SHIFT;
 }
 
-static bool own(u64 dom)
+s64 pv_about(u64 dom)
 {
-	return (u16)dom == DOMID_SELF || (u16)dom == PV_DOM;
+	return (u16)dom == DOMID_SELF || (u16)dom == PV_DOM ? 0 : (u16)dom == PV_HOST ? -XEN_EPERM : -XEN_ESRCH;
 }
 
 // Where the interface has one error for all.
@@ -112,9 +112,9 @@ static s64 finish_batch(struct pv_vcpu *v, u64 done, u64 out, s64 result)
 }
 
 // Whose tables are in the upper half: 0, or a guest's number plus one.
-static bool own_tables(u64 dom)
+static s64 about_tables(u64 dom)
 {
-	return !((u32)dom >> 16) || (u32)dom >> 16 == PV_DOM + 1;
+	return (u32)dom >> 16 ? pv_about(((u32)dom >> 16) - 1) : 0;
 }
 
 // What one element changes the next may be read from: none is read ahead. A list of one may have been read by the caller.
@@ -146,7 +146,10 @@ static s64 batch(struct pv_vcpu *v, const u64 *a, s64 (*next)(struct pv_vcpu *v,
 
 s64 pv_mmu_update(struct pv_vcpu *v, const u64 *a)
 {
-	return own(a[3]) && own_tables(a[3]) ? batch(v, a, update_next) : -XEN_ESRCH;
+	s64 r = pv_about(a[3]);
+
+	r = r ? r : about_tables(a[3]);
+	return r ? r : batch(v, a, update_next);
 }
 
 // A bit for each vCPU, at the guest's address.
@@ -175,7 +178,9 @@ s64 pv_update_va_mapping(struct pv_vcpu *v, const u64 *a)
 
 s64 pv_update_va_mapping_otherdomain(struct pv_vcpu *v, const u64 *a)
 {
-	return own(a[3]) ? pv_update_va_mapping(v, a) : -XEN_ESRCH;
+	s64 r = pv_about(a[3]);
+
+	return r ? r : pv_update_va_mapping(v, a);
 }
 
 // ---- mmuext_op
@@ -294,7 +299,9 @@ static s64 ext_next(struct pv_vcpu *v, const u64 *a)
 
 s64 pv_mmuext_op(struct pv_vcpu *v, const u64 *a)
 {
-	return own(a[3]) ? batch(v, a, ext_next) : -XEN_ESRCH;
+	s64 r = pv_about(a[3]);
+
+	return r ? r : batch(v, a, ext_next);
 }
 
 // ---- descriptor tables

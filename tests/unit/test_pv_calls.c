@@ -38,6 +38,10 @@ static void test_version(void **state)
 	IS(machine_call(&m, 47, (u64[5]){0}), -XEN_ENOSYS);
 	assert_non_null(strstr(m.said, "hypercall 47"));
 	IS(machine_call(&m, 4000, (u64[5]){0}), -XEN_ENOSYS);
+	assert_non_null(strstr(m.said, "hypercall 4000"));
+	m.said[0] = 0;
+	IS(machine_call(&m, 4001, (u64[5]){0}), -XEN_ENOSYS);
+	assert_null(strstr(m.said, "4001")); // of the higher numbers one is told of
 }
 
 static void test_console(void **state)
@@ -372,6 +376,8 @@ static void test_mmu_update(void **state)
 	assert_int_equal(m.told[m.p2m[M_DATA]], 0x5555);
 	IS(update(M_FOREIGN << PAGE_SHIFT | MMU_MACHPHYS_UPDATE, 0x5555), -XEN_EINVAL);
 	IS(CALL(&m, mmu_update, ARGS, 1, 0, 7), -XEN_ESRCH);
+	IS(CALL(&m, mmu_update, ARGS, 1, 0, 0), -XEN_EPERM);
+	IS(CALL(&m, mmu_update, ARGS, 1, 0, 1u << 16 | DOMID_SELF), -XEN_EPERM);
 	IS(CALL(&m, mmu_update, ARGS, 1, 0, 8u << 16 | DOMID_SELF), -XEN_ESRCH);
 	IS(CALL(&m, mmu_update, ARGS, 0, 0, (PV_DOM + 1) << 16 | DOMID_SELF), 0);
 	IS(CALL(&m, mmu_update, UNMAPPED, 1, 0, PV_DOM), -XEN_EFAULT);
@@ -413,6 +419,7 @@ static void test_update_va(void **state)
 	IS(CALL(&m, update_va_mapping_otherdomain, va, m_entry(&m, M_DATA, M_RO), 0, DOMID_SELF), 0);
 	IS(CALL(&m, update_va_mapping_otherdomain, va, 0, 0, PV_DOM), 0);
 	IS(CALL(&m, update_va_mapping_otherdomain, va, 0, 0, 5), -XEN_ESRCH);
+	IS(CALL(&m, update_va_mapping_otherdomain, va, 0, 0, 0), -XEN_EPERM);
 	IS(CALL(&m, update_va_mapping_otherdomain, 0x1000, 0, 0, PV_DOM), -XEN_EINVAL);
 }
 
@@ -497,6 +504,7 @@ static void test_mmuext(void **state)
 	IS(ext(MMUEXT_COPY_PAGE, M_FOREIGN, m.p2m[M_DATA]), -XEN_EINVAL);
 	IS(ext(MMUEXT_CLEAR_PAGE, M_FOREIGN, 0), -XEN_EINVAL);
 	IS(CALL(&m, mmuext_op, ARGS, 1, 0, 3), -XEN_ESRCH);
+	IS(CALL(&m, mmuext_op, ARGS, 1, 0, 0), -XEN_EPERM);
 	IS(CALL(&m, mmuext_op, UNMAPPED, 1, 0, DOMID_SELF), -XEN_EFAULT);
 }
 
@@ -681,6 +689,7 @@ static void test_memory_told(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(domain_ops); i++) {
 		IS(CALL(&m, memory_op, domain_ops[i], WITH((domid_t){PV_DOM})), i == 2 ? 76 : M_PAGES);
 		IS(CALL(&m, memory_op, domain_ops[i], WITH((domid_t){3})), -XEN_ESRCH);
+		IS(CALL(&m, memory_op, domain_ops[i], WITH((domid_t){0})), -XEN_EPERM);
 		IS(CALL(&m, memory_op, domain_ops[i], UNMAPPED), -XEN_EFAULT);
 		IS(CALL(&m, memory_op, maps[i], WITH((domid_t){PV_DOM})), -XEN_EACCES);
 		IS(CALL(&m, memory_op, maps[i], WITH((domid_t){3})), -XEN_ESRCH);
