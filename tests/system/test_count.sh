@@ -106,12 +106,12 @@ within "null system call" 0
 per_operation faults 2000
 within "demand page fault" 120
 per_operation maps 200
-within "16 pages mapped, touched and unmapped" 2300
+within "16 pages mapped, touched and unmapped" 2000
 per_operation protects 200
-within "mprotect, twice" 450
+within "mprotect, twice" 300
 per_operation switches 2000
-within "context switch" 100
+within "context switch" 20
 per_operation forks 20
-within "fork, exit and wait" 5500
+within "fork, exit and wait" 3300
 end
 finish
