@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # The stock Debian kernel, unchanged, command line console=ttyS0 and nothing else: three boots through real programs to
 # power-off, with no kernel warning that the bare machine does not give; then a shell that answers what is typed.
+# Takes minutes.
 . "$(dirname "$0")/lib.sh"
 
 bare_boot "$WORK/bare.log" 120 script

@@ -2,6 +2,7 @@
 # Crossings are counted, not timed. In one guest, each operation is done N and then 2N times, with the machine's statistics
 # taken between; what the second N adds, per operation, is held against the budget of the design where it is reached, and
 # shown (lines with #) where it is not yet.
+# Takes minutes.
 . "$(dirname "$0")/lib.sh"
 # What the clock alone decides.
 NOISE='timer|interrupt|irq|tick|halt|hlt|idle'

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 # A build with DEBUG=1, its costly assertions and its look at what each entry to a guest will use: it boots Debian, to power-off.
+# Takes minutes.
 . "$(dirname "$0")/lib.sh"
 if ! make -s -j2 "B=$B/debug" DEBUG=1 "$B/debug/trapeze.elf" >"$WORK/make.log" 2>&1; then
 	not_ok "debug: builds" "see $WORK/make.log"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # The full Debian kernel (linux-image-amd64), unchanged, with modules out of its package: loaded, used, unloaded; then the script of
 # programs, power-off, no kernel warning that the bare machine does not give. Its shell: reboot starts it anew.
+# Takes minutes.
 . "$(dirname "$0")/lib.sh"
 
 full_vm() { # NAME VARIANT [EXTRA]

@@ -2,6 +2,7 @@
 # Guest kernels that attack the hypervisor (tests/guests/hostile, docs/design/trust.md): attacks that a sound hypervisor survives
 # together with the VM, attacks that end their VM with a reason, random code; always beside a VM that watches over its own
 # memory, and with the hypervisor's own integrity checked at each end (check=1).
+# Takes minutes.
 . "$(dirname "$0")/lib.sh"
 KERNEL=$PWD/$B/guests/hostile/hostile.bz
 SEEDS=${SEEDS:-10000}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Debian's kernels as paravirtual guests: through the script of programs that unmodified guests run, to power-off; what is typed; reboot
 # and a panic. Then the same kernel file twice in one run, unmodified and paravirtual, beside two that misbehave.
+# Takes minutes.
 . "$(dirname "$0")/lib.sh"
 export TYPE=pv
 
