@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 # Makes the benchmark's results of what was measured. Reads lines, in any order after bench/rows:
 #   row NAME GROUP LIMIT        limit NAME MIB        (bench/rows)
-#   time SIDE ROW NS            one run's figure; the median over runs counts
+#   time SIDE ROW NS            one run's figure; the median over runs counts; of a ratio, the median over pairs, which are the runs of
+#                               the two sides that have the same number in the order in which they come, if there are as many of both
 #   count SIDE ROW N            instructions per operation, likewise
 #   memory NAME BYTES           the hypervisor's own memory; the largest counts
 # SIDE is bare, trapeze, pv or xen. A row that was not measured on a side has - there (null in JSON); one that bench/rows does not
@@ -26,17 +27,27 @@ function add(row, g, l) {
 	group[row] = g; limit[row] = l; order[++rows] = row
 }
 
-# Median of all figures of KIND for SIDE and ROW; "-" when there is none.
-function median(kind, s, row,   i, j, t, v, count) {
-	count = n[kind, s, row]
-	if (!count) return "-"
-	for (i = 1; i <= count; i++) {
-		v[i] = value[kind, s, row, i] + 0
+function middle(v, count,   i, j, t) {
+	for (i = 2; i <= count; i++)
 		for (j = i; j > 1 && v[j - 1] > v[j]; j--) { t = v[j]; v[j] = v[j - 1]; v[j - 1] = t }
-	}
 	return count % 2 ? v[(count + 1) / 2] : (v[count / 2] + v[count / 2 + 1]) / 2
 }
-function ratio(a, b) { return a == "-" || b == "-" || b == 0 ? "-" : sprintf("%.2f", a / b) }
+# Median of all figures of KIND for SIDE and ROW; "-" when there is none.
+function median(kind, s, row,   i, v, count) {
+	count = n[kind, s, row]
+	for (i = 1; i <= count; i++) v[i] = value[kind, s, row, i] + 0
+	return count ? middle(v, count) : "-"
+}
+# How many times SIDE's figures OTHER's are; "-" when one has none.
+function ratio(kind, s, other, row,   i, v, count) {
+	count = n[kind, s, row]
+	if (!count || !n[kind, other, row]) return "-"
+	for (i = 1; i <= count && count == n[kind, other, row]; i++) {
+		if (!value[kind, other, row, i]) return "-"
+		v[i] = value[kind, s, row, i] / value[kind, other, row, i]
+	}
+	return sprintf("%.2f", i > count ? middle(v, count) : median(kind, s, row) / median(kind, other, row))
+}
 function whole(x) { return x == "-" ? x : sprintf("%.0f", x) }
 function json(x) { return x == "-" ? "null" : x }
 function plotted(x) { return x == "-" ? "NaN" : x }
@@ -59,8 +70,8 @@ END {
 
 function put(row,   s, k, t, c, r, p, px, x, ic, ip, ix, over, first) {
 	for (s = 1; s <= sides; s++) { t[side[s]] = median("time", side[s], row); c[side[s]] = median("count", side[s], row) }
-	r = ratio(t["trapeze"], t["bare"]); p = ratio(t["pv"], t["bare"]); px = ratio(t["pv"], t["xen"]); x = ratio(t["xen"], t["bare"])
-	ic = ratio(c["trapeze"], c["bare"]); ip = ratio(c["pv"], c["bare"]); ix = ratio(c["xen"], c["bare"])
+	r = ratio("time", "trapeze", "bare", row); p = ratio("time", "pv", "bare", row); px = ratio("time", "pv", "xen", row); x = ratio("time", "xen", "bare", row)
+	ic = ratio("count", "trapeze", "bare", row); ip = ratio("count", "pv", "bare", row); ix = ratio("count", "xen", "bare", row)
 	over = r != "-" && limit[row] != "-" && r + 0 > limit[row] + 0
 	overs += over
 	printf "%s\n\"%s\":{\"group\":\"%s\",\"bare\":%s,\"trapeze\":%s,\"pv\":%s,\"xen\":%s,\"ratio\":%s,\"pv_ratio\":%s,\"xen_ratio\":%s,\"limit\":%s,\"over\":%s,", put_before++ ? "," : "", row, group[row],

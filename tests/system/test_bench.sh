@@ -22,6 +22,8 @@ table=$({
 	echo "count pv null-call 360"
 	times bare stat 1000 3000 # an even number of them: between the two, by value and not as text
 	times trapeze stat 5000 5000
+	times bare read-zero 10 20 30
+	times trapeze read-zero 50 10
 	times trapeze sh 10
 	times bare new-row 4
 	times trapeze new-row 4
@@ -32,13 +34,14 @@ table=$({
 	echo "memory hypervisor-4-vms $((62 << 20))"
 } | summarise)
 line() { awk -v r="$1" '$1 == r' <<<"$table"; }
-equal "bench: median of three, above its limit" "$(line null-call)" "null-call 20 51 25 400 2.55 2.5 over 1.25 20.00 0.06 300 1.50 1.20 -"
-equal "bench: median of two, within" "$(line stat)" "stat 2000 5000 - - 2.50 2.5 - - - - - - - -"
+equal "bench: median of three, above its limit" "$(line null-call)" "null-call 20 51 25 400 2.55 2.5 over 1.20 20.00 0.06 300 1.50 1.20 -"
+equal "bench: median of two, within" "$(line stat)" "stat 2000 5000 - - 3.33 2.5 over - - - - - - -" # by pairs: 5 and 1.67
+equal "bench: sides with unequal numbers of runs, by medians" "$(line read-zero)" "read-zero 20 30 - - 1.50 2.5 - - - - - - - -"
 equal "bench: a side that is missing" "$(line sh)" "sh - 10 - - - 4.5 - - - - - - - -"
 equal "bench: just at the limit" "$(line fork-exit)" "fork-exit 100 450 - - 4.50 4.5 - - - - - - - -"
 equal "bench: a row without a limit comes last" "$(tail -n 1 <<<"$table")" "new-row 4 4 - - 1.00 - - - - - - - - -"
 equal "bench: the largest memory counts" "$(grep -c '^| hypervisor-4-vms | \*\*64.0\*\* | 64 (over) |$' "$WORK/memory.md")" 1
-equal "bench: JSON of a row" "$(grep -F '"null-call"' "$WORK/bench.json")" '"null-call":{"group":"call","bare":20,"trapeze":51,"pv":25,"xen":400,"ratio":2.55,"pv_ratio":1.25,"xen_ratio":20.00,"limit":2.5,"over":true,"instructions":{"bare":300,"trapeze":450,"pv":360,"xen":null,"ratio":1.50,"pv_ratio":1.20,"xen_ratio":null}},'
+equal "bench: JSON of a row" "$(grep -F '"null-call"' "$WORK/bench.json")" '"null-call":{"group":"call","bare":20,"trapeze":51,"pv":25,"xen":400,"ratio":2.55,"pv_ratio":1.20,"xen_ratio":20.00,"limit":2.5,"over":true,"instructions":{"bare":300,"trapeze":450,"pv":360,"xen":null,"ratio":1.50,"pv_ratio":1.20,"xen_ratio":null}},'
 echo "time bare null-call 1e" | summarise >/dev/null 2>&1
 equal "bench: garbage among the figures is refused" $? 1
 
