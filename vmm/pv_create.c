@@ -301,7 +301,7 @@ unsigned pv_vm_audit(struct vm *vm, void (*report)(void *ctx, const char *text))
 	count_held(vm->pv, frame_ptr(mpn));
 	n = pv_guest_audit(&vm->pv->guest, frame_ptr(mpn), report, vm);
 	if (pv_roots_audit(vm->pv)) {
-		report(vm, "roots: the gate would load what is not in use");
+		report(vm, "roots: one is not as the guest has it, or the gate would load what is not in use");
 		n++;
 	}
 	if (pv_window_audit(vm->pv)) {

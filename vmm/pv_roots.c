@@ -126,7 +126,13 @@ void pv_roots_list(struct pv_vm *pv)
 	unsigned i = pv->root_now;
 	mpn_t user = v->user_root == MPN_NONE ? 0 : v->user_root;
 
-	if (user == v->root || (t->pv_base[i].root && t->pv_base[i].user == user && t->pv_base[i].kernel == v->root))
+	// With the kernel's tables for programs nothing may be listed that leads to this root: the gate would load it, and after the exit there would
+	// be nothing by which to see it.
+	if (user == v->root) {
+		unlist(pv, i);
+		return;
+	}
+	if (t->pv_base[i].root && t->pv_base[i].user == user && t->pv_base[i].kernel == v->root)
 		return;
 	t->pv_base[i].kernel = v->root;
 	t->pv_base[i].user = user;
@@ -147,12 +153,26 @@ void pv_roots_after_exit(struct pv_vm *pv)
 	assert(t->exit_cr3 == t->guest_cr3);
 }
 
+// Entries of a copy that are not as the guest's table would have them; what the machine sets aside.
+static unsigned copy_differs(const struct pv_vm *pv, const struct pv_root *r)
+{
+	const u64 *table = frame_ptr(pv->vm->p2m[r->table]), *copy = frame_ptr(r->mpn);
+	unsigned n = 0;
+
+	for (unsigned slot = 0; slot < SLOTS; slot++)
+		n += ((entry_of(pv, slot, table[slot]) ^ copy[slot]) & ~(u64)(PTE_A | PTE_D)) != 0;
+	return n;
+}
+
 unsigned pv_roots_audit(struct pv_vm *pv)
 {
 	const struct gate_trust *t = pv->vm->vcpu.gate.trust;
 	struct pv_frames *f = &pv->guest.frames;
 	unsigned wrong = 0;
 
+	for (unsigned i = 0; i < PV_ROOTS; i++)
+		if (pv->root[i].table != PPN_NONE)
+			wrong += copy_differs(pv, &pv->root[i]);
 	for (unsigned i = 0; i < PV_ROOTS; i++)
 		wrong += t->pv_base[i].root &&
 			 (t->pv_base[i].root != pv->root[i].mpn << PAGE_SHIFT || pv->root[i].table == PPN_NONE ||

@@ -120,6 +120,7 @@ static u64 now(void)
 static struct call vcpu(void)
 {
 	static const u32 ops[] = {VCPUOP_initialise,
+				  VCPUOP_down, // of others: this one could not ask to be up again
 				  VCPUOP_up,
 				  VCPUOP_is_up,
 				  VCPUOP_get_runstate_info,
@@ -139,7 +140,7 @@ static struct call vcpu(void)
 	u64 word = op == VCPUOP_set_periodic_timer ? below(3) * 1000000 : arena_va();
 
 	return (struct call){__HYPERVISOR_vcpu_op,
-			     {op, rarely() ? 1 + below(40) : 0,
+			     {op, rarely() || op == VCPUOP_down ? 1 + below(40) : 0,
 			      op == VCPUOP_send_nmi               ? 0
 			      : op == VCPUOP_register_vcpu_info   ? PUT(info)
 			      : op == VCPUOP_set_singleshot_timer ? elsewhere(PUT(timer))
@@ -199,7 +200,7 @@ static struct call small(void)
 {
 	u64 words[2] = {below(5), below(2)};
 
-	switch (below(11)) {
+	switch (below(12)) {
 	case 0:
 		return (struct call){__HYPERVISOR_xen_version, {below(12), below(2) ? (u64)list : arena_va()}, NULL};
 	case 1: // nothing is printed
@@ -226,6 +227,10 @@ static struct call small(void)
 		return (struct call){__HYPERVISOR_set_timer_op, {below(2) * (now() + below(1000))}, NULL};
 	case 9:
 		return (struct call){below(2) ? 40 + (unsigned)below(8) : (unsigned)random64() | 64, {0}, NULL};
+	case 10: // for other kinds of guests
+		return (struct call){below(2) ? __HYPERVISOR_hvm_op : __HYPERVISOR_platform_op,
+				     {below(30), elsewhere(PUT(words))},
+				     NULL};
 	default:
 		return (struct call){__HYPERVISOR_stack_switch, {below(20), rarely() ? UNCANONICAL : arena_va()}, NULL};
 	}

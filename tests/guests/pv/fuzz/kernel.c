@@ -20,7 +20,8 @@ static const struct {
 	 "memory_op"},
 	{__HYPERVISOR_grant_table_op, 13, BIT(GNTTABOP_transfer), "grant_table_op"},
 	{__HYPERVISOR_event_channel_op, 12, BIT(EVTCHNOP_bind_pirq) | BIT(EVTCHNOP_init_control), "event_channel_op"},
-	{__HYPERVISOR_vcpu_op, 16, BIT(VCPUOP_initialise) | BIT(VCPUOP_get_physid) | BIT(VCPUOP_register_vcpu_info),
+	{__HYPERVISOR_vcpu_op, 16,
+	 BIT(VCPUOP_initialise) | BIT(VCPUOP_down) | BIT(VCPUOP_get_physid) | BIT(VCPUOP_register_vcpu_info),
 	 "vcpu_op"},
 	{__HYPERVISOR_sched_op, 7, BIT(SCHEDOP_yield) | BIT(SCHEDOP_block) | BIT(SCHEDOP_shutdown), "sched_op"},
 };
@@ -35,17 +36,37 @@ static struct {
 } calls[64] = {
 #define NAMED(name) [__HYPERVISOR_##name] = {#name, false, 0, 0}
 #define ONE_SIDED(name) [__HYPERVISOR_##name] = {#name, true, 0, 0}
-	NAMED(set_trap_table),   NAMED(mmu_update),        NAMED(set_gdt),
-	NAMED(stack_switch),     ONE_SIDED(set_callbacks), ONE_SIDED(fpu_taskswitch),
-	NAMED(set_debugreg),     NAMED(get_debugreg),      NAMED(update_descriptor),
-	NAMED(memory_op),        NAMED(multicall),         NAMED(update_va_mapping),
-	ONE_SIDED(set_timer_op), NAMED(xen_version),       NAMED(console_io),
-	NAMED(grant_table_op),   NAMED(vm_assist),         NAMED(update_va_mapping_otherdomain),
-	NAMED(vcpu_op),          NAMED(set_segment_base),  NAMED(mmuext_op),
-	NAMED(nmi_op),           NAMED(sched_op),          NAMED(callback_op),
-	NAMED(event_channel_op), NAMED(physdev_op),
+	NAMED(set_trap_table),
+	NAMED(mmu_update),
+	NAMED(set_gdt),
+	NAMED(stack_switch),
+	ONE_SIDED(set_callbacks),
+	ONE_SIDED(fpu_taskswitch),
+	NAMED(set_debugreg),
+	NAMED(get_debugreg),
+	NAMED(update_descriptor),
+	NAMED(memory_op),
+	NAMED(multicall),
+	NAMED(update_va_mapping),
+	ONE_SIDED(set_timer_op),
+	NAMED(xen_version),
+	NAMED(console_io),
+	NAMED(grant_table_op),
+	NAMED(vm_assist),
+	NAMED(update_va_mapping_otherdomain),
+	NAMED(vcpu_op),
+	NAMED(set_segment_base),
+	NAMED(mmuext_op),
+	NAMED(nmi_op),
+	NAMED(sched_op),
+	NAMED(callback_op),
+	NAMED(iret),
+	ONE_SIDED(hvm_op),
+	ONE_SIDED(platform_op),
+	NAMED(event_channel_op),
+	NAMED(physdev_op),
 };
-static u64 others, hands, programs, came_otherwise;
+static u64 others, hands, came_otherwise;
 
 static struct call current;
 static s64 result;
@@ -139,12 +160,23 @@ static void several(void)
 	run_current();
 }
 
+// By an iret, of a frame that is good or not; back by what the program does first, or by what comes of the frame.
 static void program(void)
 {
+	struct iret_context c = user_context(user_syscall, below(2) ? RFL_IF : 0, below(2) ? IN_SYSCALL : 0);
+	bool refused;
+
 	check(!ext(MMUEXT_NEW_USER_BASEPTR, mfn_of(program_root), 0), "programs' tables", 0);
-	(void)run_user(user_syscall, below(2) ? RFL_IF : 0, below(2) ? IN_SYSCALL : 0);
+	if (below(2)) {
+		c.rip = below(3) ? c.rip : arena_va();
+		c.rsp = below(3) ? random64() : arena_va();
+		c.rflags ^= BIT(below(22));
+		c.cs = below(2) ? c.cs : (u16)random64() | 3;
+		c.ss = below(2) ? c.ss : (u16)random64();
+	}
+	refused = attempt(enter_user, (u64)&c) == CAME(CAME_FAILSAFE) || (got.cs & 3) != 3;
+	*(refused ? &calls[__HYPERVISOR_iret].refused : &calls[__HYPERVISOR_iret].done) += 1;
 	shared()->vcpu_info[0].evtchn_upcall_mask = 1;
-	programs++;
 }
 
 static void step(void)
@@ -214,7 +246,6 @@ static void report(u64 enough)
 		}
 	line("others", -1, 0, others);
 	line("by its own hands", -1, hands, 0);
-	line("programs", -1, programs, 0);
 	line("exceptions and events instead of results", -1, came_otherwise, 0);
 }
 
